@@ -1,0 +1,1 @@
+"""Transports around the engine: the only place that awaits."""

@@ -1,0 +1,1 @@
+"""Reads the tables, draws them and explores the cores."""

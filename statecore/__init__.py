@@ -1,0 +1,1 @@
+"""An explicit state-machine engine for Mephisto's Architect API."""
