@@ -1,0 +1,365 @@
+"""The packet types: who sends each, to whom, about whom, and what its data holds.
+
+``PACKETS`` is the table that the router obeys and docs/protocol.md is generated from. The pydantic
+models are the typed view, used wherever a packet is understood rather than relayed: the router's
+own packets, HTTP bodies, the backend, the client. ``envelope.py`` is the relay's view; a test holds
+the two equal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from statecore.status import Status
+
+__all__ = [
+    "PACKETS",
+    "SYSTEM_ID",
+    "AgentDetails",
+    "AgentDetailsData",
+    "Alive",
+    "ClientBoundLiveUpdate",
+    "Heartbeat",
+    "LogError",
+    "MephistoBoundLiveUpdate",
+    "Packet",
+    "PacketRule",
+    "PacketType",
+    "Party",
+    "RegisterAgent",
+    "RegisterAgentData",
+    "RequestStatuses",
+    "ReturnStatuses",
+    "SubmitMetadata",
+    "SubmitOnboarding",
+    "SubmitUnit",
+    "UpdateStatus",
+    "packet_adapter",
+]
+
+# The subject of packets between the router and the core themselves.
+SYSTEM_ID = "mephisto"
+
+
+class PacketType(StrEnum):
+    """The wire's packet types (docs/protocol.md, "Packets")."""
+
+    ALIVE = "alive"
+    REGISTER_AGENT = "register_agent"
+    AGENT_DETAILS = "agent_details"
+    SUBMIT_ONBOARDING = "submit_onboarding"
+    SUBMIT_UNIT = "submit_unit"
+    SUBMIT_METADATA = "submit_metadata"
+    MEPHISTO_BOUND_LIVE_UPDATE = "mephisto_bound_live_update"
+    CLIENT_BOUND_LIVE_UPDATE = "client_bound_live_update"
+    UPDATE_STATUS = "update_status"
+    REQUEST_STATUSES = "request_statuses"
+    RETURN_STATUSES = "return_statuses"
+    LOG_ERROR = "log_error"
+    HEARTBEAT = "heartbeat"
+
+
+class Party(StrEnum):
+    """The three programs that packets travel between."""
+
+    PAGE = "page"
+    ROUTER = "router"
+    CORE = "core"
+
+
+@dataclass(frozen=True, slots=True)
+class PacketRule:
+    """Who may send a packet type and what it must carry.
+
+    Args:
+        senders: the parties that a router may take it from; a packet that only the router
+            sends (over HTTP's behalf) names ``ROUTER`` and is refused on every socket.
+        receivers: who gets it.
+        subject: what ``subject_id`` names.
+        data: what ``data`` holds, for people.
+        needs_object: ``data`` must be a JSON object, or upstream's core fails on it.
+    """
+
+    packet_type: PacketType
+    senders: tuple[Party, ...]
+    receivers: tuple[Party, ...]
+    subject: str
+    data: str
+    needs_object: bool = True
+
+
+_PAGE, _ROUTER, _CORE = Party.PAGE, Party.ROUTER, Party.CORE
+
+PACKETS: dict[PacketType, PacketRule] = {
+    rule.packet_type: rule
+    for rule in (
+        PacketRule(
+            PacketType.ALIVE,
+            (_PAGE, _CORE),
+            (_ROUTER,),
+            "agent id, or `mephisto` from the core",
+            "`{}` from the core, `{update_id}` from the page",
+            needs_object=False,
+        ),
+        PacketRule(
+            PacketType.REGISTER_AGENT,
+            (_ROUTER,),
+            (_CORE,),
+            "request id",
+            "`{provider_data, request_id}`",
+        ),
+        PacketRule(
+            PacketType.AGENT_DETAILS,
+            (_CORE,),
+            (_ROUTER,),
+            "the channel's id",
+            "`{request_id, worker_id, agent_id, init_task_data, failure_reason}`",
+        ),
+        PacketRule(
+            PacketType.SUBMIT_ONBOARDING,
+            (_ROUTER,),
+            (_CORE,),
+            "onboarding agent id",
+            "`{onboarding_data, request_id, ...}`",
+        ),
+        PacketRule(
+            PacketType.SUBMIT_UNIT,
+            (_ROUTER,),
+            (_CORE,),
+            "agent id",
+            "the page's final data, with `files` when there were uploads",
+            needs_object=False,
+        ),
+        PacketRule(
+            PacketType.SUBMIT_METADATA,
+            (_ROUTER,),
+            (_CORE,),
+            "agent id",
+            "`{tips}` or `{feedback}`",
+        ),
+        PacketRule(
+            PacketType.MEPHISTO_BOUND_LIVE_UPDATE,
+            (_PAGE,),
+            (_CORE,),
+            "agent id",
+            "any object, with `update_id`",
+        ),
+        PacketRule(
+            PacketType.CLIENT_BOUND_LIVE_UPDATE,
+            (_CORE,),
+            (_PAGE,),
+            "agent id",
+            "any object, with `update_id`",
+        ),
+        PacketRule(
+            PacketType.UPDATE_STATUS,
+            (_CORE,),
+            (_ROUTER, _PAGE),
+            "agent id",
+            "`{status}`",
+        ),
+        PacketRule(
+            PacketType.REQUEST_STATUSES,
+            (_CORE,),
+            (_ROUTER,),
+            "`mephisto`",
+            "`{}`",
+            needs_object=False,
+        ),
+        PacketRule(
+            PacketType.RETURN_STATUSES,
+            (_ROUTER,),
+            (_CORE,),
+            "`mephisto`",
+            "`{agent id: status}`",
+        ),
+        PacketRule(
+            PacketType.LOG_ERROR,
+            (_PAGE, _ROUTER),
+            (_CORE, _PAGE),
+            "agent id, or `mephisto` for the router's own",
+            "anything from a page; `{error_type, text, field, expected}` from the router",
+            needs_object=False,
+        ),
+        PacketRule(
+            PacketType.HEARTBEAT,
+            (_PAGE, _ROUTER),
+            (_ROUTER, _PAGE),
+            "agent id",
+            "none from the page; `{last_mephisto_ping, status}` in the answer",
+            needs_object=False,
+        ),
+    )
+}
+
+
+class _Data(BaseModel):
+    """What a packet carries: frozen, and fields that we do not know are kept."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class _Packet(BaseModel):
+    """The seven keys. Timestamps are seconds since the epoch."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    subject_id: str
+    client_timestamp: float | None = None
+    router_incoming_timestamp: float | None = None
+    router_outgoing_timestamp: float | None = None
+    server_timestamp: float | None = None
+
+
+class Alive(_Packet):
+    """A socket is open and says whose it is."""
+
+    packet_type: Literal["alive"] = "alive"
+    subject_id: str = ""
+    data: dict[str, Any] | None = None
+
+
+class ProviderData(_Data):
+    """The crowd provider's words about the worker; upstream's core never answers without these."""
+
+    worker_name: str = Field(min_length=1)
+    agent_registration_id: str = Field(min_length=1)
+
+
+class RegisterAgentData(_Data):
+    """A worker asks for a seat."""
+
+    provider_data: ProviderData
+    request_id: str
+
+
+class RegisterAgent(_Packet):
+    """Asks the core for an agent; never sent twice, for two units would be taken."""
+
+    packet_type: Literal["register_agent"] = "register_agent"
+    data: RegisterAgentData
+
+
+class AgentDetailsData(_Data):
+    """The answer to a registration or an onboarding; ``agent_id`` is null in a refusal."""
+
+    request_id: str
+    worker_id: str | None = None
+    agent_id: str | None = None
+    init_task_data: Any = None
+    failure_reason: str | None = None
+
+
+class AgentDetails(_Packet):
+    """Answers register_agent and submit_onboarding."""
+
+    packet_type: Literal["agent_details"] = "agent_details"
+    data: AgentDetailsData
+
+
+class SubmitOnboardingData(_Data):
+    """What the worker answered in the onboarding."""
+
+    onboarding_data: Any
+    request_id: str
+
+
+class SubmitOnboarding(_Packet):
+    """An onboarding's answers; answered with agent_details."""
+
+    packet_type: Literal["submit_onboarding"] = "submit_onboarding"
+    data: SubmitOnboardingData
+
+
+class SubmitUnit(_Packet):
+    """A worker's finished work."""
+
+    packet_type: Literal["submit_unit"] = "submit_unit"
+    data: Any = None
+
+
+class SubmitMetadata(_Packet):
+    """Tips and feedback after the work."""
+
+    packet_type: Literal["submit_metadata"] = "submit_metadata"
+    data: dict[str, Any]
+
+
+class MephistoBoundLiveUpdate(_Packet):
+    """Live data from a page to the core."""
+
+    packet_type: Literal["mephisto_bound_live_update"] = "mephisto_bound_live_update"
+    data: dict[str, Any]
+
+
+class ClientBoundLiveUpdate(_Packet):
+    """Live data from the core to a page."""
+
+    packet_type: Literal["client_bound_live_update"] = "client_bound_live_update"
+    data: dict[str, Any]
+
+
+class UpdateStatusData(_Data):
+    """The status as the core has it."""
+
+    status: Status
+
+
+class UpdateStatus(_Packet):
+    """The core pushes an agent's status."""
+
+    packet_type: Literal["update_status"] = "update_status"
+    data: UpdateStatusData
+
+
+class RequestStatuses(_Packet):
+    """The core's poll, and its heartbeat."""
+
+    packet_type: Literal["request_statuses"] = "request_statuses"
+    data: dict[str, Any] | None = None
+
+
+class ReturnStatuses(_Packet):
+    """The router's answer to the poll."""
+
+    packet_type: Literal["return_statuses"] = "return_statuses"
+    data: dict[str, str]
+
+
+class LogError(_Packet):
+    """Something went wrong: told to the core by a page, or to a peer by the router."""
+
+    packet_type: Literal["log_error"] = "log_error"
+    data: Any = None
+
+
+class Heartbeat(_Packet):
+    """A page lives; the answer tells when the core was last heard of, in milliseconds."""
+
+    packet_type: Literal["heartbeat"] = "heartbeat"
+    data: Any = None
+
+
+Packet: TypeAlias = Annotated[
+    Alive
+    | RegisterAgent
+    | AgentDetails
+    | SubmitOnboarding
+    | SubmitUnit
+    | SubmitMetadata
+    | MephistoBoundLiveUpdate
+    | ClientBoundLiveUpdate
+    | UpdateStatus
+    | RequestStatuses
+    | ReturnStatuses
+    | LogError
+    | Heartbeat,
+    Field(discriminator="packet_type"),
+]
+
+# Validates any packet: ``packet_adapter.validate_json(frame)``.
+packet_adapter: TypeAdapter[Packet] = TypeAdapter(Packet)
