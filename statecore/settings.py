@@ -1,0 +1,50 @@
+"""Every limit and time of the engine, with its default, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["RouterOptions"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterOptions:
+    """What an operator may set. Times in seconds, sizes in bytes unless a word says otherwise.
+
+    Args:
+        system_token: what the core must present to be the core; ``None`` takes a core from
+            loopback without ``Origin`` and without a forwarding header.
+        grace: how long an agent that had a socket may be without one. Upstream's pages reconnect
+            within 6 s.
+        heartbeat_limit: how long a socket may be silent. Upstream's pages send every 6 s.
+        request_wait: how long a POST waits for the core's answer.
+        held_polls: how many polls of the core a live update is held that may become legal, and how
+            many an agent that the router does not know may stay unknown.
+        held_updates: how many live updates of one agent are held.
+        mailbox_packets, mailbox_bytes: what waits for one agent's page; the oldest goes first.
+        outbox_bytes: what waits for the core; at the bound a POST gets 503 and a frame is refused.
+        core_limit: the largest packet to the core; upstream's core closes its connection above it.
+        error_limit: the largest log_error; a larger one blocks upstream's core for seconds.
+        frame_limit: the largest frame that is read at all, from anybody.
+        pending_requests: how many POSTs may wait for the core at once.
+        unknown_agents: how many agents that only a page has named are kept.
+        finished_kept: how long the end of an agent is remembered at least.
+        finished_agents: how many ended agents are remembered at most.
+    """
+
+    system_token: str | None = None
+    grace: float = 10.0
+    heartbeat_limit: float = 15.0
+    request_wait: float = 60.0
+    held_polls: int = 2
+    held_updates: int = 100
+    mailbox_packets: int = 1_000
+    mailbox_bytes: int = 1 << 20
+    outbox_bytes: int = 100 << 20
+    core_limit: int = 1 << 20
+    error_limit: int = 64 << 10
+    frame_limit: int = 4 << 20
+    pending_requests: int = 10_000
+    unknown_agents: int = 10_000
+    finished_kept: float = 3_600.0
+    finished_agents: int = 100_000
