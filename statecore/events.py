@@ -71,9 +71,15 @@ class Frame(msgspec.Struct, frozen=True):
 
 
 class Closed(msgspec.Struct, frozen=True):
-    """A connection is gone, by whichever side and for whatever reason."""
+    """A connection is gone, by whichever side and for whatever reason.
+
+    Args:
+        code: the WebSocket close code that came; 1006, as in RFC 6455, when none did. Only a page
+            reads it: it must know whether to come back.
+    """
 
     connection: str
+    code: int = 1006
 
 
 class Ponged(msgspec.Struct, frozen=True):

@@ -28,7 +28,16 @@ from typing import Any
 from statecore.status import FINAL_STATES, LinkState, State, Status
 from statecore.table import Lifecycle, Pair, Row
 
-__all__ = ["LIFECYCLE", "LINK", "STATUS_TRIGGERS", "Action", "LinkTrigger", "Trigger"]
+__all__ = [
+    "LIFECYCLE",
+    "LINK",
+    "PAGE_LIFECYCLE",
+    "STATUS_TRIGGERS",
+    "Action",
+    "LinkTrigger",
+    "PageTrigger",
+    "Trigger",
+]
 
 
 class Trigger(StrEnum):
@@ -265,6 +274,30 @@ LIFECYCLE = Lifecycle(
     ignored=_ignored(),
     refused={
         (state, T.LIVE_UPDATE): "the agent has ended; nobody listens any more"
+        for state in sorted(FINAL_STATES)
+    },
+)
+
+
+class PageTrigger(StrEnum):
+    """What can move an agent in its page's eyes only."""
+
+    CORE_SILENT = "core_silent"
+
+
+# A page sees one thing more than the router: the core has been silent for too long, so nobody will
+# take its work. It shows "mephisto disconnect" and gives up (docs/protocol.md, "The page").
+PAGE_LIFECYCLE = LIFECYCLE.extend(
+    "page",
+    triggers={PageTrigger.CORE_SILENT: "timer"},
+    rows=(
+        Row(S.CONNECTING, PageTrigger.CORE_SILENT, S.DISCONNECTED, Status.MEPHISTO_DISCONNECT),
+        Row(S.ONBOARDING, PageTrigger.CORE_SILENT, S.DISCONNECTED, Status.MEPHISTO_DISCONNECT),
+        Row(S.WAITING, PageTrigger.CORE_SILENT, S.DISCONNECTED, Status.MEPHISTO_DISCONNECT),
+        Row(S.IN_TASK, PageTrigger.CORE_SILENT, S.DISCONNECTED, Status.MEPHISTO_DISCONNECT),
+    ),
+    ignored={
+        (state, PageTrigger.CORE_SILENT): "it has ended: no core is needed"
         for state in sorted(FINAL_STATES)
     },
 )

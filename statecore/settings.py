@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["RouterOptions"]
+__all__ = ["ClientOptions", "RouterOptions"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,3 +48,36 @@ class RouterOptions:
     unknown_agents: int = 10_000
     finished_kept: float = 3_600.0
     finished_agents: int = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientOptions:
+    """What the program behind a page's side may set. Times in seconds, sizes in bytes.
+
+    Args:
+        live: open a socket as soon as there is an agent; a static page never does.
+        first_heartbeat, heartbeat_every: when the page says that it lives, counted
+            from a socket's opening.
+        missed_answers: so many heartbeats without an answer, and the socket is taken for dead.
+        core_silence: how long the core may be silent before the page gives up.
+        core_sweeps: in how many steps that time is measured; more steps are more exact.
+        post_tries: how often a POST is tried that is safe to repeat.
+        pending_posts: how many POSTs may be without an answer at once.
+        updates_kept: how many live updates wait to be sent, or to be known as delivered.
+        update_limit: the largest live update; with its envelope it must fit the core's 1 MiB.
+        seen_updates: how many update ids are remembered, so that a repeat is not shown.
+        frame_limit: the largest frame that is read.
+    """
+
+    live: bool = True
+    first_heartbeat: float = 0.5
+    heartbeat_every: float = 6.0
+    missed_answers: int = 5
+    core_silence: float = 20.0
+    core_sweeps: int = 4
+    post_tries: int = 6
+    pending_posts: int = 100
+    updates_kept: int = 1_000
+    update_limit: int = (1 << 20) - (4 << 10)
+    seen_updates: int = 10_000
+    frame_limit: int = 64 << 20
