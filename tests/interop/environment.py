@@ -66,7 +66,7 @@ def _find_node(report: Report) -> tuple[Path, Path]:
     if node is None or npm is None:
         missing = "node" if node is None else "npm"
         raise InstallError(
-            f"{missing} is not on PATH: upstream's router and page need Node {OLDEST_NODE} or newer "
+            f"{missing} is not on PATH: upstream's router and page want Node {OLDEST_NODE}+ "
             "and npm (Debian and Ubuntu: apt-get install nodejs npm)"
         )
     version = _run([node, "--version"], "asking node for its version").strip()
