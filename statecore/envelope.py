@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TypeVar
+from functools import cache
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -27,6 +28,7 @@ from statecore.errors import PacketDecodeError
 __all__ = [
     "EMPTY",
     "MAX_DIGITS",
+    "MAX_NAME",
     "MAX_NESTING",
     "Envelope",
     "decode_envelope",
@@ -40,13 +42,15 @@ __all__ = [
 MAX_DIGITS = 4300  # Python's own limit for int(text), which json.loads meets
 MAX_NESTING = 500  # json.loads gives up at about 1,000 frames of recursion; half of it is safe
 
+MAX_NAME = 256  # characters of an agent id: upstream's are a few digits
+
 EMPTY = msgspec.Raw(b"{}")
 
 _T = TypeVar("_T")
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_LONG_DIGITS = re.compile(r"[0-9]{%d}" % (MAX_DIGITS + 1))
+_LONG_DIGITS = re.compile(rf"[0-9]{{{MAX_DIGITS + 1}}}")
 # An integer: digits that no fraction and no exponent follow or precede.
-_LONG_INTEGER = re.compile(r"(?<![0-9.eE+])-?[0-9]{%d,}(?![0-9.eE])" % (MAX_DIGITS + 1))
+_LONG_INTEGER = re.compile(rf"(?<![0-9.eE+])-?[0-9]{{{MAX_DIGITS + 1},}}(?![0-9.eE])")
 _LONE_SURROGATE = re.compile(r"(?<!\\)((?:\\\\)*)\\u(?=[dD][89a-fA-F][0-9a-fA-F]{2})")
 
 
@@ -133,12 +137,11 @@ def decode_json(kind: type[_T], payload: bytes, *, limit: int = 1 << 20) -> _T:
             error_type="not-json",
             expected="a JSON object in UTF-8",
         ) from None
-    value, restore = _decode(msgspec.json.Decoder(kind), text, limit)
-    if restore is not None:
-        for name in kind.__struct_fields__:  # type: ignore[attr-defined]  # kind is a Struct
-            field = getattr(value, name)
-            if isinstance(field, msgspec.Raw):
-                setattr(value, name, _restored(field, restore))
+    kind_of_value: Any = kind
+    decoder: msgspec.json.Decoder[_T] = _decoder(kind_of_value)
+    value, stand_in = _decode(decoder, text, limit)
+    if stand_in is not None:
+        value = _restored_in(value, stand_in)
     return value
 
 
@@ -171,9 +174,7 @@ def timestamp(value: msgspec.Raw) -> float | None:
     return seconds if math.isfinite(seconds) else None
 
 
-def _decode(
-    decoder: msgspec.json.Decoder[_T], text: str, limit: int
-) -> tuple[_T, str | None]:
+def _decode(decoder: msgspec.json.Decoder[_T], text: str, limit: int) -> tuple[_T, str | None]:
     """Decode after the scan; also the stand-in for lone surrogates, if one had to be used."""
     payload = text.encode("utf-8", "surrogatepass")
     if len(payload) > limit:
@@ -204,6 +205,23 @@ def _decode_surrogates(decoder: msgspec.json.Decoder[_T], text: str) -> tuple[_T
         raise PacketDecodeError(
             f"not JSON: {error}", error_type="not-json", expected="a JSON object"
         ) from None
+
+
+@cache
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
+
+
+def _restored_in(value: Any, stand_in: str) -> Any:
+    """The value with the escapes back in its raw parts; texts that we read ourselves keep none."""
+    if isinstance(value, msgspec.Raw):
+        return _restored(value, stand_in)
+    if isinstance(value, dict):
+        return {name: _restored_in(item, stand_in) for name, item in value.items()}
+    if isinstance(value, msgspec.Struct):
+        fields = value.__struct_fields__
+        return type(value)(**{f: _restored_in(getattr(value, f), stand_in) for f in fields})
+    return value
 
 
 def _restored(data: msgspec.Raw, stand_in: str | None) -> msgspec.Raw:
@@ -240,7 +258,7 @@ def _scan(text: str) -> None:
 
 
 def _wrong_field(error: msgspec.ValidationError) -> PacketDecodeError:
-    """msgspec says: Expected `str`, got `int` - at `$.subject_id`."""
+    """Msgspec says: Expected `str`, got `int` - at `$.subject_id`."""
     text = str(error)
     missing = re.search(r"missing required field `(\w+)`", text)
     where = re.search(r"at `\$\.?(.*?)`", text)

@@ -101,6 +101,7 @@ def _take(row: Row) -> Callable[[EventData], None]:
         event.kwargs["taken"].append(row)
         outcome = row.outcome if row.outcome is not None else event.kwargs["outcome"]
         if outcome is not None:
-            event.model.outcome = outcome
+            agent: Any = event.model
+            agent.outcome = outcome
 
     return take

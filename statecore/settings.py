@@ -63,7 +63,8 @@ class ClientOptions:
         core_sweeps: in how many steps that time is measured; more steps are more exact.
         post_tries: how often a POST is tried that is safe to repeat.
         pending_posts: how many POSTs may be without an answer at once.
-        updates_kept: how many live updates wait to be sent, or to be known as delivered.
+        updates_kept, updates_bytes: the live updates that wait to be sent, or to be known as
+            delivered; at the bound the program must wait.
         update_limit: the largest live update; with its envelope it must fit the core's 1 MiB.
         seen_updates: how many update ids are remembered, so that a repeat is not shown.
         frame_limit: the largest frame that is read.
@@ -78,6 +79,7 @@ class ClientOptions:
     post_tries: int = 6
     pending_posts: int = 100
     updates_kept: int = 1_000
+    updates_bytes: int = 16 << 20
     update_limit: int = (1 << 20) - (4 << 10)
     seen_updates: int = 10_000
     frame_limit: int = 64 << 20

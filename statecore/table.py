@@ -154,7 +154,9 @@ class Lifecycle:
         for pair, rows in by_pair.items():
             for row in rows[:-1]:
                 if row.guard is None:
-                    raise TableError(f"{self.name}: row {row} has no guard and hides those after it")
+                    raise TableError(
+                        f"{self.name}: row {row} has no guard and hides those after it"
+                    )
             if len({row.guard for row in rows}) != len(rows):
                 raise TableError(f"{self.name}: two rows for {pair} have the same guard")
         decided = [*by_pair, *self.ignored, *self.refused]
