@@ -40,6 +40,7 @@ from statecore.events import Closed, Frame, Opened, Ponged, Request, Route, Time
 from statecore.lifecycle import PAGE_LIFECYCLE, STATUS_TRIGGERS, PageTrigger, Trigger
 from statecore.machine import LifecycleMachine
 from statecore.packets import AgentDetailsData, PacketType
+from statecore.router_state import Renamer
 from statecore.settings import ClientOptions
 from statecore.status import State
 
@@ -381,14 +382,10 @@ class ClientCore:
 
     def key(self) -> Hashable:
         """Canonical and hashable: ids renamed by first appearance, no times."""
-        names: dict[str, int] = {}
-
-        def rename(name: str | None) -> int | None:
-            return None if name is None else names.setdefault(name, len(names))
-
+        rename = Renamer()
         return (
-            rename(self.agent_id),
-            rename(self.worker_id),
+            rename(self.agent_id or ""),
+            rename(self.worker_id or ""),
             self.state,
             self.outcome,
             self.submitted,

@@ -162,14 +162,14 @@ class PageSocket:
             LocalProtocolError: too many wait already; nothing has changed.
         """
         before = len(self._outbox)
-        sends: list[Effect] = []
-        limit = self._options.updates_bytes
-        if self.room <= 0 or not self._outbox.add(packet, limit=limit, out=sends):
+        if self.room <= 0 or not self._outbox.has_room(packet, self._options.updates_bytes):
             raise LocalProtocolError(
                 f"{before} live updates wait already",
                 error_type="too-many-updates",
                 expected="wait for UpdateSettled first",
             )
+        sends: list[Effect] = []
+        self._outbox.add(packet, sends)
         out.extend(sends)
         if len(self._outbox) == before:
             out.append(UpdateSettled(update_id))
@@ -272,7 +272,7 @@ class PageSocket:
         """Canonical and hashable. The last ping is a time: only whether it was news counts."""
         return (
             self.link,
-            None if self.connection is None else rename(self.connection),
+            rename(self.connection or ""),
             self.is_opening,
             self.ended,
             min(self._attempt, 1),
