@@ -55,8 +55,8 @@ class Seat:
 
     agent_id: str = ""
     registration: str = ""
-    state: str = State.CONNECTING
-    link: str = LinkState.ABSENT
+    state: str = State.CONNECTING.value
+    link: str = LinkState.ABSENT.value
     outcome: str = ""
     pushed: str = Status.NONE
     submitted: bool = False
