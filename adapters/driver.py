@@ -186,6 +186,10 @@ class Driver:
         if not self._is_performing:
             self._receive_inbox()
 
+    def encode(self, packet: Envelope) -> bytes:
+        """A packet as it goes on the wire, stamped with the time of now."""
+        return encode_envelope(replace(packet, **{self._stamp: self.wall_clock()}))
+
     async def request(self, event: Request) -> Reply:
         """Give the core a request and wait for its ``Reply``.
 
@@ -229,7 +233,7 @@ class Driver:
         match effect:
             case Send(connection=name, packet=packet):
                 if (connection := self._connections.get(name)) is not None:
-                    connection.send(self._stamped(packet))
+                    connection.send(self.encode(packet).decode())
             case Ping(connection=name, token=token):
                 if (connection := self._connections.get(name)) is not None:
                     connection.ping(token)
@@ -260,9 +264,6 @@ class Driver:
                 expected="a driver made with on_effect",
             )
         self._on_effect(effect)
-
-    def _stamped(self, packet: Envelope) -> str:
-        return encode_envelope(replace(packet, **{self._stamp: self.wall_clock()})).decode()
 
 
 class _Timers:
