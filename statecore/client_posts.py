@@ -43,7 +43,7 @@ _NOTHING_TAKEN = frozenset({429, 503})
 
 
 class _Pending(msgspec.Struct, frozen=True):
-    """A POST on its way, and its content without the time in it."""
+    """A POST on its way, and its content without time and agent id in it."""
 
     post: Post
     content: Hashable
@@ -88,7 +88,7 @@ class Posts:
                     error_type="in-flight",
                     expected="wait for its answer first",
                 )
-        content = encode_plain(body)
+        content = encode_plain(_question(action, "")[1])
         stamped = encode_plain({**body, "client_timestamp": action.at or None})
         attachments = action.attachments if isinstance(action, SubmitUnit) else ()
         post = Post(post_id, route, stamped, attachments)

@@ -281,5 +281,13 @@ class PageSocket:
             self._core_heard,
             self._silent,
             self._last_ping is None,
-            self._outbox.key(),
+            self._outbox.pings,
+            0 if self._outbox.proving is None else 1 + self._outbox.proving - self._first_offset,
+            tuple(bytes(entry.packet.data) for entry in self._outbox.sent),
+            tuple(bytes(entry.packet.data) for entry in self._outbox.waiting),
         )
+
+    @property
+    def _first_offset(self) -> int:
+        entries = self._outbox.sent or self._outbox.waiting
+        return entries[0].offset if entries else self._outbox.next_offset
