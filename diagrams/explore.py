@@ -151,7 +151,8 @@ def explore(
     Args:
         system: what to explore.
         properties: what to judge on the way.
-        max_states, max_seconds: the budget; when it is spent, what is not decided is undetermined.
+        max_states: the budget of states; when it is spent, what is not decided is undetermined.
+        max_seconds: the budget of time, likewise.
         progress: called now and then with the states visited and those still to expand.
 
     Raises:
