@@ -167,10 +167,15 @@ class Driver:
         self._connections[name] = connection
         self.receive(Opened(name, principal, self.wall_clock(), pings))
 
-    def disconnect(self, name: str) -> None:
-        """Tell the core that a connection is gone, once however often it is called."""
+    def disconnect(self, name: str, code: int = 1006) -> None:
+        """Tell the core that a connection is gone, once however often it is called.
+
+        Args:
+            name: the connection's.
+            code: the close code that came; 1006 when none did.
+        """
         if self._connections.pop(name, None) is not None:
-            self.receive(Closed(name))
+            self.receive(Closed(name, code))
 
     def close_all(self, code: int, reason: str) -> None:
         """Close every connection, because the program is going away."""

@@ -101,6 +101,11 @@ class ClientCore:
         return self._socket.ended
 
     @property
+    def is_over(self) -> bool:
+        """Whether the table refuses live updates: nobody listens any more."""
+        return PAGE_LIFECYCLE.verdict(self.state, Trigger.LIVE_UPDATE) == "refused"
+
+    @property
     def room(self) -> int:
         """How many more live updates can be taken now."""
         return self._socket.room
@@ -185,7 +190,7 @@ class ClientCore:
 
     def _send_update(self, event: ce.SendUpdate, out: list[ClientEffect]) -> None:
         agent_id = self._named()
-        if self.ended is not None or self._is_over:
+        if self.ended is not None or self.is_over:
             reason = PAGE_LIFECYCLE.refused.get((self.state, Trigger.LIVE_UPDATE), self.ended)
             raise LocalProtocolError(
                 f"a live update while {self.state}: {reason}",
@@ -286,7 +291,7 @@ class ClientCore:
     def _closed(self, code: int, out: list[ClientEffect]) -> None:
         ending = self._socket.closed(code, out)
         if ending is None:
-            if self._is_over:
+            if self.is_over:
                 self._socket.lose_updates(out)
             self._socket.open_again(out)
             return
@@ -355,17 +360,12 @@ class ClientCore:
 
     # --- the tables --------------------------------------------------------------------------
 
-    @property
-    def _is_over(self) -> bool:
-        """Whether the table refuses live updates: nobody listens any more."""
-        return PAGE_LIFECYCLE.verdict(self.state, Trigger.LIVE_UPDATE) == "refused"
-
     def _fire(self, trigger: str, outcome: str | None, out: list[ClientEffect]) -> None:
         before = (self.state, self.outcome)
         _lives.fire(self, trigger, outcome)
         if (self.state, self.outcome) != before:
             out.append(ce.StateChanged(self.state, self.outcome))
-        if self._is_over and self._socket.connection is None:
+        if self.is_over and self._socket.connection is None:
             self._socket.lose_updates(out)
 
     # --- for the model checker ---------------------------------------------------------------
