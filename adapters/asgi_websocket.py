@@ -45,6 +45,7 @@ class SocketConnection:
 
     def __init__(self, limit: int, give_up: Callable[[], None]) -> None:
         self.is_closing = False
+        self.is_given_up = False
         self._limit = limit
         self._give_up = give_up
         self._queue: deque[tuple[Message, int]] = deque()
@@ -67,7 +68,7 @@ class SocketConnection:
         if self.is_closing:
             return
         self.is_closing = True
-        self._last = {"type": "websocket.close", "code": code, "reason": reason}
+        self._last = _close(code, reason)
         self._queue.append((self._last, 0))
         self._wake.set()
         self._writing.deadline = anyio.current_time() + CLOSE_WAIT
@@ -78,6 +79,7 @@ class SocketConnection:
             with self._writing:
                 await self._write_queue(send)
                 return
+            self.is_given_up = True
             self._give_up()
             if self._last is not None:
                 with anyio.move_on_after(CLOSE_WAIT):
@@ -106,11 +108,7 @@ class SocketConnection:
         if self._late + late > self._limit:
             self.is_closing = True
             self._queue.clear()
-            self._last = {
-                "type": "websocket.close",
-                "code": 1013,
-                "reason": f"more than {self._limit:,} bytes wait to be read",
-            }
+            self._last = _close(1013, f"more than {self._limit:,} bytes wait to be read")
             self._writing.cancel()
             return
         self._late += late
@@ -156,7 +154,16 @@ async def _read(driver: Driver, name: str, connection: SocketConnection, receive
                     payload = text if text is not None else message["bytes"]
                     driver.receive(Frame(name, payload, driver.wall_clock()))
             case "websocket.pong":
-                token = bytes(message["bytes"]).decode(errors="replace")
-                driver.receive(Ponged(name, token))
+                # What was sent before the close can still be proven read, but not of a peer
+                # that the core was told is gone.
+                if not connection.is_given_up:
+                    token = bytes(message["bytes"]).decode(errors="replace")
+                    driver.receive(Ponged(name, token))
             case _:
                 return
+
+
+def _close(code: int, reason: str) -> Message:
+    """A close frame holds 123 bytes of reason."""
+    fitting = reason.encode()[:123].decode(errors="ignore")
+    return {"type": "websocket.close", "code": code, "reason": fitting}
