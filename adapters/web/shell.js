@@ -29,7 +29,7 @@ export function el(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** The rail of the seven states; `mark(state)` moves the highlight. */
+/** The rail of the seven states; `mark(state)` moves the highlight, `visited` remembers. */
 export function makeRail() {
   const visited = new Set();
   const items = new Map();
@@ -55,7 +55,7 @@ export function makeRail() {
       note.textContent = { now: " (now)", past: " (done)", ahead: "" }[place];
     }
   };
-  return { rail, mark };
+  return { rail, mark, visited };
 }
 
 /**
@@ -66,7 +66,7 @@ export function makeRail() {
  *   say more precisely than the general one what the worker is to do now
  */
 export function mountShell(worker, { title, sentence = () => null }) {
-  const { rail, mark } = makeRail();
+  const { rail, mark, visited } = makeRail();
   const light = el("p", { class: "light", "data-testid": "light", role: "status" });
   const status = el("p", { class: "status", "data-testid": "status", role: "status", "aria-live": "polite" });
   const notice = el("p", { class: "notice", "data-testid": "notice", role: "status", hidden: true });
@@ -102,7 +102,7 @@ export function mountShell(worker, { title, sentence = () => null }) {
     showNotice(notice, ["unreachable", "lost", "replaced"].includes(worker.light) ? meaning : "", "light");
     if (worker.posting === 0) showNotice(notice, "", "retry");
     const key = [worker.state, worker.status, worker.submitted, worker.failureReason].join();
-    if (key !== shown) showEnding(ending, worker);
+    if (key !== shown) showEnding(ending, worker, visited);
     shown = key;
   };
   worker.addEventListener("change", render);
@@ -129,18 +129,17 @@ export function refusalText(error) {
 
 function statusSentence(worker, sentence) {
   if (worker.light === "replaced") return "This worker went on in another window. This one is closed.";
-  if (worker.owesSubmission) return `${PARTNER_LEFT.title}. ${PARTNER_LEFT.todo}`;
-  const ending = ENDINGS[worker.status];
-  if (worker.isFinal && ending) return `${ending.title} ${ending.text}`;
+  if (worker.owesSubmission) return "Your partner left. One submission is still expected from you.";
+  if (worker.isFinal && ENDINGS[worker.status]) return ENDINGS[worker.status].title;
   return sentence(worker) ?? STATE_SENTENCES[worker.state];
 }
 
-function showEnding(ending, worker) {
+function showEnding(ending, worker, visited) {
   ending.replaceChildren();
   ending.hidden = !worker.isFinal;
   if (!worker.isFinal) return;
   const isBad = worker.state !== "completed";
-  const words = worker.owesSubmission ? PARTNER_LEFT : (ENDINGS[worker.status] ?? failedWords(worker));
+  const words = worker.owesSubmission ? PARTNER_LEFT : (ENDINGS[worker.status] ?? failedWords(worker, visited));
   ending.dataset.tone = worker.state === "failed" ? "bad" : isBad || worker.owesSubmission ? "warn" : "good";
   const box = el("div", { "data-testid": isBad ? "failure" : "ending" },
     el("h2", {}, words.title), el("p", {}, words.text), el("p", { class: "todo" }, words.todo));
@@ -159,12 +158,16 @@ function showEnding(ending, worker) {
   ending.append(actions);
 }
 
-function failedWords(worker) {
-  return {
-    title: "You cannot take this task",
-    text: worker.failureReason ?? STATE_SENTENCES.failed,
-    todo: "No work of yours was lost. You may ask again later, or take the task as another worker here.",
-  };
+function failedWords(worker, visited) {
+  const text = worker.failureReason ?? STATE_SENTENCES.failed;
+  if (visited.has("onboarding")) {
+    return {
+      title: "You cannot go on to the task",
+      text,
+      todo: "Asking again as the same worker will most likely get the same answer.",
+    };
+  }
+  return { title: "You did not get a seat", text, todo: "You may ask again later: a seat may be free then." };
 }
 
 /** One line for several reasons: the newest that still holds is shown. */

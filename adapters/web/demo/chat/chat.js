@@ -18,6 +18,8 @@ const input = find("message");
 const pending = new Map(); // update_id -> the bubble that waits for its echo
 let count = 0;
 let partner = null;
+let isAtEnd = true;
+let height = 0;
 
 const sentence = ({ state, light }) => {
   if (state === "waiting") return "You have a seat. The chat starts when a partner comes.";
@@ -67,6 +69,15 @@ find("finish").addEventListener("submit", async (event) => {
   }
 });
 
+messages.addEventListener("scroll", () => {
+  if (messages.clientHeight !== height) return; // the box changed its size; nobody scrolled
+  isAtEnd = messages.scrollHeight - messages.scrollTop - messages.clientHeight < 60;
+});
+new ResizeObserver(() => {
+  height = messages.clientHeight;
+  stayAtEnd();
+}).observe(messages);
+
 find("copy").addEventListener("click", async () => {
   const link = find("partner-link");
   link.select();
@@ -95,6 +106,7 @@ function render() {
   find("finish").hidden = !canFinish;
   const closed = worker.light === "replaced" || worker.posting > 0;
   for (const control of document.querySelectorAll("#compose *, #finish button")) control.disabled = closed;
+  if (partner) find("partner").firstChild.data = worker.isFinal ? "You talked with " : "You talk with ";
   const finish = document.querySelector("#finish button");
   finish.textContent = worker.posting > 0 ? "Handing in…" : "Finish";
   if (worker.isFinal) {
@@ -111,7 +123,7 @@ function receive(update) {
       return showMessage(update.from, update.text);
     case "joined": {
       partner = update.names.filter((name) => name !== worker.name).join(" and ") || null;
-      find("partner").replaceChildren("You talk with ", el("b", { class: "chip" }, partner ?? "nobody yet"));
+      find("partner").replaceChildren("You talk with ", el("b", { class: "chip" }, partner ?? "nobody"));
       showLine(`${partner ?? "Nobody"} is here. Say hello.`);
       if (!matchMedia("(pointer: coarse)").matches) input.focus();
       return render();
@@ -144,8 +156,11 @@ function showLine(text) {
 }
 
 function append(item) {
-  // Somebody who reads further up is not dragged down.
-  const isAtEnd = messages.scrollHeight - messages.scrollTop - messages.clientHeight < 80;
   messages.append(item);
+  stayAtEnd();
+}
+
+/** Keeps the newest message in view, but does not drag down somebody who reads further up. */
+function stayAtEnd() {
   if (isAtEnd) messages.scrollTop = messages.scrollHeight;
 }

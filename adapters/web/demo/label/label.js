@@ -106,7 +106,8 @@ function choiceCard({ name, text, options, keyed = false }) {
     const radio = el("input", { type: "radio", name, value, "data-testid": `${name}-${value}`, required: true });
     return el("label", { class: "choice" }, radio, el("span", {}, words), keyed ? el("kbd", { "aria-hidden": "true" }, `${index + 1}`) : "");
   });
-  return el("fieldset", { class: "card choices", "data-testid": name, tabindex: keyed ? "-1" : null, "aria-describedby": error.id },
+  const isLong = options.some(([, words]) => words.length > 12);
+  return el("fieldset", { class: isLong ? "card choices long" : "card choices", "data-testid": name, tabindex: keyed ? "-1" : null, "aria-describedby": error.id },
     el("legend", {}, text), el("div", { class: "choice-row" }, ...choices), error);
 }
 
