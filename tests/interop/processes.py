@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-__all__ = ["Core", "Event", "Process", "Router", "free_port"]
+__all__ = ["Core", "Event", "Process", "Router", "forget_uploads", "free_port"]
 
 Event = dict[str, Any]
 PATIENCE = 20.0
@@ -24,6 +24,12 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def forget_uploads(names: Sequence[str]) -> None:
+    """Remove what upstream's router, and any router under the local architect, leaves in /tmp."""
+    for name in names:
+        Path("/tmp", name).unlink(missing_ok=True)
 
 
 class Process:

@@ -1,7 +1,7 @@
 """The real core at one end, plain Python pages at the other, the router between them.
 
 Where upstream's node router keeps the promise too, the scenario runs through it as well: that
-proves the scenario. Where it does not (PROTOCOL.md section 4), it runs through ours alone.
+proves the scenario. Where it does not (README.md says why), it runs through ours alone.
 """
 
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import OpenPage, StartCore
-from .processes import Router
+from .processes import Router, forget_uploads
 from .raw_page import RawPage
 
 pytestmark = pytest.mark.interop
@@ -193,6 +193,7 @@ def test_an_uploaded_file_arrives_byte_for_byte(start_core: StartCore, open_page
     stored = [Path(completed["folder"], name).read_bytes() for name in outputs["files"]]
     assert stored == [content, b""]
     assert page.download(outputs["files"][0]) == content
+    forget_uploads(outputs["files"])
 
 
 def test_metadata_is_stored_once(start_core: StartCore, open_page: OpenPage) -> None:
