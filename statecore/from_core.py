@@ -160,28 +160,30 @@ def _agent_details(router: RouterState, packet: Envelope, out: list[Effect]) -> 
     if details.agent_id:
         _seated(router, pending, details.agent_id, packet, out)
     else:
-        pending.seat.answer = packet.data
-        pending.seat.fire(Trigger.DETAILS_REFUSED, details.failure_reason or "refused")
-        router.after_move(pending.seat, out)
+        seat = _asker(router, pending)
+        seat.answer = packet.data
+        seat.fire(Trigger.DETAILS_REFUSED, details.failure_reason or "refused")
+        router.after_move(seat, out)
+
+
+def _asker(router: RouterState, pending: Pending) -> Seat:
+    """The seat that the answer is about, as it stands now."""
+    if pending.kind == PacketType.SUBMIT_ONBOARDING:
+        return router.seats.find(pending.key) or Seat(pending.key)
+    return router.seats.of_registration(pending.key) or pending.newborn
 
 
 def _seated(
     router: RouterState, pending: Pending, agent_id: str, packet: Envelope, out: list[Effect]
 ) -> None:
     """The core named an agent in its answer: find its seat, or make the asker's seat that one."""
-    seat = pending.seat
+    seat = _asker(router, pending)
     is_onboarding = pending.kind == PacketType.SUBMIT_ONBOARDING
     registration = seat.registration if is_onboarding else pending.key
-    known = router.seats.find(agent_id)
-    if (
-        known is not None
-        and known is not seat
-        and known.registration
-        and known.registration != registration
-    ):
+    named = router.seats.find(agent_id)
+    if named is not None and named.registration and named.registration != registration:
         # A new core database starts again at "1" (docs/protocol.md, "Agent ids").
-        router.drop(known, CLOSE_TAKEN_OVER, "a new task run has begun", out)
-        known = None
+        router.drop(named, CLOSE_TAKEN_OVER, "a new task run has begun", out)
     if not is_onboarding:
         former = router.seats.of_registration(registration)
         if former is not None and former.agent_id != agent_id:
@@ -190,6 +192,7 @@ def _seated(
             else:
                 router.drop(former, CLOSE_TAKEN_OVER, "a new task run has begun", out)
                 seat = Seat()
+    known = router.seats.current(agent_id)
     if known is not None and known is not seat:
         seat = _absorb(router, seat, known, out)
     elif seat.agent_id != agent_id:
@@ -210,8 +213,8 @@ def _absorb(router: RouterState, seat: Seat, known: Seat, out: list[Effect]) -> 
     """The core's push was faster than its answer: the seat that it made goes on."""
     if seat.agent_id:
         connection = router.connections.get(seat.connection or "")
-        router.drop(seat, CLOSE_REPLACED, "", []) if connection is None else router.unbind(seat)
-        router.seats.drop(seat)
+        router.unbind(seat)
+        router.drop(seat, CLOSE_REPLACED, "its agent has a new id", out)
         known.former = (*known.former, *seat.former, seat.agent_id)
         if connection is not None and known.connection is None:
             router.bind(connection, known, seat.named_by, out)

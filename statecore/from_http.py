@@ -51,7 +51,7 @@ def http_request(router: RouterState, request: Request, out: list[Effect]) -> No
         form = read_form(request, router.options.frame_limit)
         router.check_size(form.packet)
         if form.packet.packet_type == PacketType.REGISTER_AGENT:
-            _ask(router, request, form, router.seats.of_registration(form.key), out)
+            _ask(router, request, form, out)
         elif form.packet.packet_type == PacketType.SUBMIT_ONBOARDING:
             _onboarding(router, request, form, out)
         else:
@@ -75,7 +75,7 @@ def request_expired(router: RouterState, post: str, out: list[Effect]) -> None:
         else:
             out.append(SetTimer(("orphan", pending.id), router.options.request_wait))
         if pending.kind == PacketType.REGISTER_AGENT:
-            pending.seat.fire(Trigger.REQUEST_EXPIRED, "no answer in time")
+            pending.newborn.fire(Trigger.REQUEST_EXPIRED, "no answer in time")
     out.append(Count("request-expired"))
     out.append(_failure(post, AWAY if withdrawn or router.core is None else SILENT))
 
@@ -87,16 +87,14 @@ def orphan_expired(router: RouterState, request_id: str) -> None:
         router.requests.close(pending)
 
 
-def _ask(
-    router: RouterState, request: Request, form: Form, seat: Seat | None, out: list[Effect]
-) -> None:
+def _ask(router: RouterState, request: Request, form: Form, out: list[Effect]) -> None:
     kind = form.packet.packet_type
     pending = router.requests.in_flight(kind, form.key)
     if pending is not None:
         if not pending.waiting:
             out.append(CancelTimer(("orphan", pending.id)))
-            if pending.seat.is_final:  # its page was told that it failed; this is a new try
-                pending.seat = Seat(registration=form.key)
+            if pending.newborn.is_final:  # its page was told that it failed; this is a new try
+                pending.newborn = Seat()
         router.requests.join(pending, request.id)
     elif _is_busy(router, form.packet):
         out.append(Count("refused", "too-many-requests"))
@@ -104,11 +102,10 @@ def _ask(
         return
     else:
         is_work = kind == PacketType.SUBMIT_ONBOARDING
-        asker = seat or (router.seat_named(form.key) if is_work else Seat(registration=form.key))
         if is_work:
-            asker.fire(Trigger.SUBMIT_ONBOARDING)
+            router.seat_named(form.key).fire(Trigger.SUBMIT_ONBOARDING)
             out.append(Save(encode_envelope(form.packet)))
-        router.requests.ask(Pending(request.id, kind, form.key, asker))
+        router.requests.ask(Pending(request.id, kind, form.key))
         router.outbox.add(form.packet, out, ("request", request.id) if is_work else None)
     out.append(SetTimer(("request", request.id), router.options.request_wait))
 
@@ -132,7 +129,7 @@ def _onboarding(router: RouterState, request: Request, form: Form, out: list[Eff
         router.check_name(form.key)
     else:
         seat.heard = True
-    _ask(router, request, form, seat, out)
+    _ask(router, request, form, out)
 
 
 def _work(router: RouterState, request: Request, form: Form, out: list[Effect]) -> None:

@@ -25,7 +25,8 @@ class Pending:
         id: the request id on the wire: the first POST's.
         kind: the packet type that asks.
         key: the registration id or the onboarding agent's id.
-        seat: whose life the answer moves.
+        newborn: of a registration, the life that begins with it and has no agent id yet; an asker
+            that has a seat already is found by ``key`` when the answer comes.
         waiting: the POSTs to answer, in order.
         lost: the core's connection dropped after it was sent.
     """
@@ -33,7 +34,7 @@ class Pending:
     id: str
     kind: str
     key: str
-    seat: Seat
+    newborn: Seat = field(default_factory=Seat)
     waiting: list[str] = field(default_factory=list)
     lost: bool = False
 
@@ -91,15 +92,11 @@ class Requests:
         for post in pending.waiting:
             del self._by_post[post]
 
-    def copy(self, seats: Callable[[Seat], Seat]) -> Requests:
-        """An independent copy.
-
-        Args:
-            seats: gives the copy of a seat, the same one for the same seat.
-        """
+    def copy(self) -> Requests:
+        """An independent copy."""
         other = Requests()
         other._by_id = {
-            name: replace(pending, seat=seats(pending.seat), waiting=pending.waiting.copy())
+            name: replace(pending, newborn=pending.newborn.copy(), waiting=pending.waiting.copy())
             for name, pending in self._by_id.items()
         }
         other._by_key = self._by_key.copy()
@@ -113,8 +110,7 @@ class Requests:
                 rename(p.id),
                 p.kind,
                 rename(p.key),
-                p.seat.state,
-                rename(p.seat.agent_id),
+                p.newborn.state,
                 tuple(rename(post) for post in p.waiting),
                 p.lost,
             )

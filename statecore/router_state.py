@@ -89,13 +89,12 @@ class RouterState:
     outbox: Outbox = field(default_factory=Outbox)
 
     def copy(self) -> RouterState:
-        """An independent copy; a seat that only a request holds is copied too."""
-        seats = self.seats.copy()
+        """An independent copy."""
         return replace(
             self,
             connections={name: replace(c) for name, c in self.connections.items()},
-            seats=seats,
-            requests=self.requests.copy(lambda seat: seats.find(seat.agent_id) or seat.copy()),
+            seats=self.seats.copy(),
+            requests=self.requests.copy(),
             outbox=self.outbox.copy(),
         )
 
@@ -296,7 +295,8 @@ class RouterState:
         if seat.held:
             self.release_held(seat, out)
         if seat.is_final:
-            self.seats.finished(seat, self.options.finished_agents)
+            for oldest in self.seats.finished(seat, self.options.finished_agents):
+                self.drop(oldest, CLOSE_UNKNOWN, "the end of this agent is forgotten", out)
 
     def link_died(self, seat: Seat, out: list[Effect]) -> None:
         """The grace time is over, or a socket fell silent: the agent is disconnected (S6)."""

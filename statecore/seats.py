@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 
 import msgspec
 
@@ -153,6 +154,10 @@ class Seats:
         """The seat that this id names, by its current name or an alias."""
         return self._by_id.get(agent_id) or self._by_id.get(self._aliases.get(agent_id, ""))
 
+    def current(self, agent_id: str) -> Seat | None:
+        """The seat whose current id this is."""
+        return self._by_id.get(agent_id)
+
     def is_alias(self, agent_id: str) -> bool:
         """Whether this is the former id of a seat."""
         return agent_id in self._aliases
@@ -173,7 +178,7 @@ class Seats:
     def rename(self, seat: Seat, agent_id: str) -> None:
         """The core calls it by a new id; the old one stays as an alias."""
         old = seat.agent_id
-        del self._by_id[old]
+        self._by_id.pop(old, None)
         self._young.pop(old, None)
         self._old.pop(old, None)
         self.unknown.pop(old, None)
@@ -193,20 +198,21 @@ class Seats:
         if self._by_registration.get(seat.registration) == agent_id:
             del self._by_registration[seat.registration]
 
-    def finished(self, seat: Seat, limit: int) -> None:
-        """A seat has ended: remember it, and forget the oldest ends above the limit."""
-        if seat.agent_id in self._by_id:
+    def finished(self, seat: Seat, limit: int) -> list[Seat]:
+        """A seat has ended: remember it. Returns the oldest ends above the limit, to drop."""
+        if self._by_id.get(seat.agent_id) is seat:
             self._old.pop(seat.agent_id, None)
             self._young[seat.agent_id] = None
-        while len(self._young) + len(self._old) > limit:
-            self._forget(next(iter(self._old or self._young)))
+        above = max(0, len(self._young) + len(self._old) - limit)
+        oldest = islice(chain(self._old, self._young), above)
+        return [self._by_id[agent_id] for agent_id in oldest]
 
     def retire(self) -> None:
         """One retention period has passed. A seat with an open socket stays another one."""
         for agent_id in list(self._old):
             seat = self._by_id[agent_id]
             if seat.connection is None:
-                self._forget(agent_id)
+                self.drop(seat)
             else:
                 self._young[agent_id] = None
         self._old, self._young = self._young, {}
@@ -231,6 +237,3 @@ class Seats:
             tuple(rename(agent_id) for agent_id in self._old),
             tuple(rename(agent_id) for agent_id in self.unknown),
         )
-
-    def _forget(self, agent_id: str) -> None:
-        self.drop(self._by_id[agent_id])
