@@ -223,12 +223,11 @@ export class TaskWorker extends EventTarget {
     // Final is final, except that the core may correct one end into another.
     if (this.isFinal && !FINAL_STATES.includes(state)) return;
     if (state === "onboarding" && this.state !== "onboarding") return;
-    this.#told ||= FINAL_STATES.includes(state);
-    if (state !== this.state || status !== this.status) {
-      this.state = state;
-      this.status = status;
-      this.#changed();
-    }
+    const isNews = state !== this.state || status !== this.status;
+    const isConfirmed = !this.#told && FINAL_STATES.includes(state);
+    Object.assign(this, { state, status });
+    this.#told ||= isConfirmed;
+    if (isNews || isConfirmed) this.#changed();
   }
 
   #updated(data, past) {

@@ -148,7 +148,7 @@ function showPending(updateId, text) {
 
 function bubble(isMine, from, text) {
   return el("li", { class: isMine ? "bubble mine" : "bubble theirs", "data-testid": "message", "data-from": from },
-    el("span", { class: "from" }, isMine ? "You" : from), el("p", {}, text), el("span", { class: "delivery" }));
+    el("span", { class: "from" }, isMine ? "You" : from), el("p", { dir: "auto" }, text), el("span", { class: "delivery" }));
 }
 
 function showLine(text) {
