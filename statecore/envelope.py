@@ -10,7 +10,7 @@ believed it passes one cheap scan (docs/protocol.md, "Bad input"):
    Both need many bytes or brackets, so counting those first makes the exact scan rare.
 3. A lone surrogate escape (``"\ud83d"``), which browsers can send and Python's ``json`` takes, is
    refused by msgspec. Such escapes are swapped for a character that the text does not contain,
-   and swapped back in the bytes of ``data``.
+   and swapped back in the bytes of ``data``. In a text that is read here it is refused.
 4. Timestamps are floats in seconds or null, whatever came.
 """
 
@@ -47,11 +47,17 @@ MAX_NAME = 256  # characters of an agent id: upstream's are a few digits
 EMPTY = msgspec.Raw(b"{}")
 
 _T = TypeVar("_T")
-_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_LONG_DIGITS = re.compile(rf"[0-9]{{{MAX_DIGITS + 1}}}")
+# A text that never ends matches to the end, and nothing here backtracks: a peer who chooses the text
+# must not make the scan slower than its length.
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
+_LONG_DIGITS = re.compile(rf"(?<![0-9])[0-9]{{{MAX_DIGITS + 1}}}")
 # An integer: digits that no fraction and no exponent follow or precede.
-_LONG_INTEGER = re.compile(rf"(?<![0-9.eE+])-?[0-9]{{{MAX_DIGITS + 1},}}(?![0-9.eE])")
-_LONE_SURROGATE = re.compile(r"(?<!\\)((?:\\\\)*)\\u(?=[dD][89a-fA-F][0-9a-fA-F]{2})")
+_LONG_INTEGER = re.compile(rf"(?<![0-9.eE+-])-?[0-9]{{{MAX_DIGITS + 1},}}+(?![.eE])")
+_LONE_SURROGATE = re.compile(
+    r"(?<!\\)((?:\\\\)*+)"  # an even number of backslashes: each pair is one backslash
+    r"(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a whole pair stays
+    r"|\\u(?=[dD][89a-fA-F][0-9a-fA-F]{2}))"
+)
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False):
@@ -112,6 +118,9 @@ def decode_envelope(payload: str | bytes, at: float = 0.0, *, limit: int = 1 << 
             expected=f"at most {limit:,} bytes",
         )
     arrived, restore = _decode(_arrived, payload, limit)
+    if restore is not None:
+        _refuse_surrogate("packet_type", arrived.packet_type, restore)
+        _refuse_surrogate("subject_id", arrived.subject_id or "", restore)
     return Envelope(
         arrived.packet_type,
         arrived.subject_id or "",
@@ -176,7 +185,14 @@ def timestamp(value: msgspec.Raw) -> float | None:
 
 def _decode(decoder: msgspec.json.Decoder[_T], text: str, limit: int) -> tuple[_T, str | None]:
     """Decode after the scan; also the stand-in for lone surrogates, if one had to be used."""
-    payload = text.encode("utf-8", "surrogatepass")
+    try:
+        payload = text.encode()
+    except UnicodeEncodeError as error:  # a transport that decodes loosely
+        raise PacketDecodeError(
+            f"not UTF-8 (character {error.start})",
+            error_type="not-utf8",
+            expected="a JSON object in UTF-8",
+        ) from None
     if len(payload) > limit:
         raise PacketDecodeError(
             f"{len(payload):,} bytes", error_type="too-large", expected=f"at most {limit:,} bytes"
@@ -195,8 +211,17 @@ def _decode(decoder: msgspec.json.Decoder[_T], text: str, limit: int) -> tuple[_
 
 
 def _decode_surrogates(decoder: msgspec.json.Decoder[_T], text: str) -> tuple[_T, str]:
-    stand_in = next(c for c in map(chr, range(0xE000, 0xF8FF)) if c not in text)
-    swapped = _LONE_SURROGATE.sub(lambda found: found[1] + stand_in, text)
+    used = set(text)
+    stand_in = next((c for c in map(chr, range(0xE000, 0xF900)) if c not in used), None)
+    if stand_in is None:
+        raise PacketDecodeError(
+            "a lone surrogate among all 6,400 private characters",
+            error_type="not-json",
+            expected="whole characters",
+        )
+    swapped = _LONE_SURROGATE.sub(
+        lambda found: found[0] if len(found[2]) > 2 else found[1] + stand_in, text
+    )
     try:
         return decoder.decode(swapped.encode()), stand_in
     except msgspec.ValidationError as error:
@@ -212,16 +237,30 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind)
 
 
-def _restored_in(value: Any, stand_in: str) -> Any:
-    """The value with the escapes back in its raw parts; texts that we read ourselves keep none."""
+def _restored_in(value: Any, stand_in: str, field: str | None = None) -> Any:
+    """The value with the escapes back in its raw parts; texts that we read ourselves have none."""
     if isinstance(value, msgspec.Raw):
         return _restored(value, stand_in)
     if isinstance(value, dict):
-        return {name: _restored_in(item, stand_in) for name, item in value.items()}
+        for name in value:
+            _refuse_surrogate(None, name, stand_in)
+        return {name: _restored_in(item, stand_in, name) for name, item in value.items()}
     if isinstance(value, msgspec.Struct):
         fields = value.__struct_fields__
-        return type(value)(**{f: _restored_in(getattr(value, f), stand_in) for f in fields})
+        return type(value)(**{f: _restored_in(getattr(value, f), stand_in, f) for f in fields})
+    if isinstance(value, str):
+        _refuse_surrogate(field, value, stand_in)
     return value
+
+
+def _refuse_surrogate(field: str | None, text: str, stand_in: str) -> None:
+    if stand_in in text:
+        raise PacketDecodeError(
+            f"{field or 'a text'} holds half of a character",
+            error_type="wrong-type",
+            field=field,
+            expected="whole characters",
+        )
 
 
 def _restored(data: msgspec.Raw, stand_in: str | None) -> msgspec.Raw:

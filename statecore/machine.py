@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from transitions import EventData, Machine, MachineError
+from transitions import EventData, Machine
 
 from statecore.errors import LocalProtocolError, RemoteProtocolError
 from statecore.table import Guard, Lifecycle, Row
@@ -58,7 +58,7 @@ class LifecycleMachine:
 
         Raises:
             RemoteProtocolError: the table refuses the pair; the agent is unchanged.
-            LocalProtocolError: there is no such trigger.
+            LocalProtocolError: there is no such trigger, or the agent is in no such state.
         """
         table = self.lifecycle
         state = getattr(agent, table.attribute)
@@ -67,6 +67,12 @@ class LifecycleMachine:
                 f"{trigger!r} is no trigger of {table.name}",
                 error_type="unknown-trigger",
                 expected=", ".join(sorted(table.triggers)),
+            )
+        if state not in table.states:
+            raise LocalProtocolError(
+                f"{state!r} is no state of {table.name}",
+                error_type="unknown-state",
+                expected=", ".join(table.states),
             )
         verdict = table.verdict(state, trigger)
         if verdict == "ignored":
@@ -77,15 +83,10 @@ class LifecycleMachine:
                 error_type="illegal-in-state",
                 expected=", ".join(table.legal(state)),
             )
+        if type(state) is not str:  # of an enum the library would look up the member's name
+            setattr(agent, table.attribute, str(state))
         taken: list[Row] = []
-        try:
-            self.machine.events[str(trigger)].trigger(agent, taken=taken, outcome=outcome)
-        except MachineError as error:  # a state that the table does not have
-            raise LocalProtocolError(
-                f"{trigger} while {state}: {error.value}",
-                error_type="unknown-state",
-                expected=", ".join(table.states),
-            ) from None
+        self.machine.events[str(trigger)].trigger(agent, taken=taken, outcome=outcome)
         return taken[0] if taken else None
 
 
