@@ -57,6 +57,7 @@ class ClientCore:
     """One worker's page.
 
     Attributes:
+        options: limits and times.
         agent_id, worker_id: as the core last named them; ``None`` before.
         state, outcome: where the agent is, and the exact status or reason behind it. Only the
             lifecycle's machine changes the state.
@@ -64,11 +65,11 @@ class ClientCore:
     """
 
     __slots__ = (
-        "_options",
         "_posts",
         "_seen",
         "_socket",
         "agent_id",
+        "options",
         "outcome",
         "state",
         "submitted",
@@ -80,14 +81,14 @@ class ClientCore:
     told = False
 
     def __init__(self, options: ClientOptions | None = None) -> None:
-        self._options = options or ClientOptions()
+        self.options = options or ClientOptions()
         self.agent_id: str | None = None
         self.worker_id: str | None = None
         self.state: str = State.CONNECTING.value
         self.outcome: str = ""
         self.submitted = False
-        self._posts = Posts(self._options)
-        self._socket = PageSocket(self._options)
+        self._posts = Posts(self.options)
+        self._socket = PageSocket(self.options)
         self._seen: dict[str, None] = {}  # update ids, the oldest first
 
     @property
@@ -198,12 +199,12 @@ class ClientCore:
                 expected="an agent that has not ended, and an open page",
             )
         payload = encode_plain({**event.data, "update_id": event.update_id})
-        if len(payload) > self._options.update_limit:
+        if len(payload) > self.options.update_limit:
             raise LocalProtocolError(
                 f"a live update of {len(payload):,} bytes",
                 error_type="too-large",
                 field="data",
-                expected=f"at most {self._options.update_limit:,} bytes",
+                expected=f"at most {self.options.update_limit:,} bytes",
             )
         packet = Envelope(
             PacketType.MEPHISTO_BOUND_LIVE_UPDATE,
@@ -269,7 +270,7 @@ class ClientCore:
         for update in past if isinstance(past, list) else ():
             if isinstance(update, dict):
                 self._show(update, out)
-        if self._options.live:
+        if self.options.live:
             self._socket.open(out)
 
     def _change_agent(self, agent_id: str, out: list[ClientEffect]) -> None:
@@ -317,7 +318,7 @@ class ClientCore:
             return
         self._socket.heard()
         try:
-            packet = decode_envelope(event.payload, event.at, limit=self._options.frame_limit)
+            packet = decode_envelope(event.payload, event.at, limit=self.options.frame_limit)
         except PacketDecodeError as error:
             out.append(Count("bad-frame", error.error_type))
             return
@@ -344,7 +345,7 @@ class ClientCore:
                 out.append(Count("repeated-update"))
                 return
             self._seen[mark] = None
-            if len(self._seen) > self._options.seen_updates:
+            if len(self._seen) > self.options.seen_updates:
                 del self._seen[next(iter(self._seen))]
         out.append(ce.UpdateArrived(data))
 
@@ -372,7 +373,7 @@ class ClientCore:
 
     def copy(self) -> ClientCore:
         """An independent copy."""
-        other = ClientCore(self._options)
+        other = ClientCore(self.options)
         for name in ("agent_id", "worker_id", "state", "outcome", "submitted"):
             setattr(other, name, getattr(self, name))
         other._posts = self._posts.copy()

@@ -32,7 +32,7 @@ from statecore.events import Route
 from statecore.packets import AgentDetails, AgentDetailsData
 from statecore.settings import ClientOptions
 
-__all__ = ["SEAT_ROUTES", "Posts", "encode_plain", "read_details"]
+__all__ = ["SEAT_ROUTES", "Posting", "Posts", "encode_plain", "read_details"]
 
 Posting: TypeAlias = Register | SubmitOnboarding | SubmitUnit | SubmitMetadata | ReportError
 
