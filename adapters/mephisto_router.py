@@ -1,9 +1,10 @@
 """Writes the folder that an unmodified Mephisto takes for a router of its own.
 
 Mephisto copies the folder, adds ``static/task_config.json``, ``static/wrap_crowd_source.js`` and
-the task's page, and runs ``python app.py`` in it with ``PORT`` set: with its own interpreter,
-which pins old packages and does not have ours. So ``app.py`` needs the standard library only and
-becomes (``exec``, so that the signal that Mephisto sends arrives) the interpreter that wrote it.
+the task's ``static/bundle.js``, and runs ``python app.py`` in it with ``PORT`` set: with its own
+interpreter, which pins old packages and does not have ours. So ``app.py`` needs the standard
+library only and becomes (``exec``, so that the signal that Mephisto sends arrives) the interpreter
+that wrote it.
 """
 
 from __future__ import annotations
@@ -56,12 +57,21 @@ except OSError as error:
     )
 '''
 
+# Mephisto adds the two scripts but no page to load them: that it expects from the router.
 _INDEX = """\
 <!DOCTYPE html>
 <html lang="en">
+<head>
 <meta charset="utf-8">
-<title>statecore</title>
-<p>The router runs, and Mephisto has not put a task's page in its place yet.</p>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Task</title>
+<script src="wrap_crowd_source.js"></script>
+</head>
+<body>
+<noscript>This task needs JavaScript.</noscript>
+<div id="app"></div>
+<script src="bundle.js"></script>
+</body>
 </html>
 """
 
