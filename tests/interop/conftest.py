@@ -35,7 +35,7 @@ def start_router(
     request: pytest.FixtureRequest, tmp_path: Path, upstream: Environment
 ) -> Iterator[Callable[[], Router]]:
     """Starts the router under test; a second start is a restart on the same port and folder."""
-    kind = getattr(request, "param", "statecore")
+    kind, *options = getattr(request, "param", "statecore").split()
     folder = tmp_path / "router"
     port = free_port()
     with ExitStack() as running:
@@ -44,7 +44,7 @@ def start_router(
             if kind == "node":
                 router = Router.upstream(folder, port, upstream.node, upstream.node_router)
             else:
-                router = Router.statecore(folder, port)
+                router = Router.statecore(folder, port, *options)
             return running.enter_context(router)
 
         yield start

@@ -191,7 +191,12 @@ class Core(Process):
             f"core ({scenario})",
             command,
             log=folder / "core.log",
-            environment={"HOME": str(home), "PYTHONPATH": str(tests), "PATH": path},
+            environment={
+                "HOME": str(home),
+                "PATH": path,
+                "PYTHONPATH": str(tests),
+                "STATECORE_HOST": "127.0.0.1",
+            },
         )
         self.wait_for("ready")
 

@@ -17,6 +17,7 @@ from .raw_page import RawPage
 pytestmark = pytest.mark.interop
 
 both_routers = pytest.mark.parametrize("start_router", ["statecore", "node"], indirect=True)
+impatient = pytest.mark.parametrize("start_router", ["statecore --grace 1"], indirect=True)
 
 
 @both_routers
@@ -233,6 +234,7 @@ def test_every_packet_reaches_the_core_once(start_core: StartCore, open_page: Op
     assert sorted(came("submit_unit")) == sorted([ada.agent_id, bob.agent_id])
 
 
+@impatient
 def test_a_partner_who_leaves_completes_the_other(
     start_core: StartCore, open_page: OpenPage
 ) -> None:

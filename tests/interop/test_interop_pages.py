@@ -15,6 +15,7 @@ from .processes import forget_uploads
 pytestmark = [pytest.mark.interop, pytest.mark.browser]
 
 both_routers = pytest.mark.parametrize("start_router", ["statecore", "node"], indirect=True)
+impatient = pytest.mark.parametrize("start_router", ["statecore --grace 1"], indirect=True)
 
 
 @both_routers
@@ -165,6 +166,7 @@ def test_npm_page_sends_a_tip_and_an_error_once_each(
     assert len(core.so_far("received", packet_type="log_error", subject_id="1")) == 1
 
 
+@impatient
 def test_npm_page_whose_partner_closes_the_window_is_asked_to_submit(
     start_core: StartCore, bundle_of: BundleOf, open_window: OpenWindow
 ) -> None:

@@ -28,7 +28,7 @@ function Page() {
       <Fact name="connection" value={task.connectionStatus} />
       <Fact name="status" value={task.agentStatus} />
       <Fact name="statuses" value={statuses} />
-      <Fact name="messages" value={messages.map((message) => message.text)} />
+      <Fact name="messages" value={messages.filter((one) => one.text).map((one) => one.text)} />
       <Fact name="task-done" value={messages.some((message) => message.task_done)} />
       {agentId && <Asker name="say" onSend={say} />}
       {agentId && <Asker name="rating" onSend={(rating) => task.handleSubmit({ rating })} />}
