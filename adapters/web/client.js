@@ -32,7 +32,9 @@
  *
  * Events: `change`; `update` with `{data, past}`, each `update_id` once, in the order sent, where
  * `past` marks what came before a reload; `retry` with `{what, attempt, seconds, why}` before a
- * POST is repeated.
+ * POST is repeated; `refused` with `{error_type, text, field, expected}` when the router did not
+ * take a packet; `lost` with `{data}` for a live update that is given up, because the router
+ * closed the connection over it.
  *
  * The submit functions and `start` repeat a POST until the server accepts it. They throw a
  * `RefusedError` (`statusCode`, `message`, `field`, `expected`) when the server refuses for good.
@@ -41,7 +43,7 @@
 
 import { identityFromAddress } from "./identity.js";
 import { Link, freshId, wireTime } from "./link.js";
-import { RefusedError, postUntilAccepted } from "./post.js";
+import { RefusedError, formOf, postUntilAccepted, uploadsOf } from "./post.js";
 import { FINAL_STATES, STATE_OF } from "./statuses.js";
 
 export { freshLink, freshName } from "./identity.js";
@@ -111,6 +113,7 @@ export class TaskWorker extends EventTarget {
    *
    * @param {object} data any JSON object; an `update_id` is added unless it has one
    * @returns {string}
+   * @throws {Error} when nobody could get it (too large, no seat, over, too many waiting)
    */
   send(data) {
     if (!this.#link || this.isFinal || this.light === "replaced") {
@@ -152,19 +155,10 @@ export class TaskWorker extends EventTarget {
   }
 
   async #submitTask(finalData, files) {
-    const uploads = Object.entries(files).flatMap(([field, value]) =>
-      (value instanceof File ? [value] : [...value]).map((file) => [field, file]),
-    );
-    if (uploads.length === 0) {
-      await this.#postJson("submit_task", { USED_AGENT_ID: this.agentId, final_data: finalData });
-    } else {
-      const form = new FormData();
-      form.set("USED_AGENT_ID", this.agentId);
-      form.set("final_data", JSON.stringify(finalData));
-      form.set("client_timestamp", String(wireTime()));
-      for (const [field, file] of uploads) form.append(field, file, file.name);
-      await this.#post("submit_task", () => ({ body: form }));
-    }
+    const fields = { USED_AGENT_ID: this.agentId, final_data: finalData };
+    const uploads = uploadsOf(files);
+    if (uploads.length === 0) await this.#postJson("submit_task", fields);
+    else await this.#post("submit_task", () => ({ body: formOf(fields, uploads) }));
     this.submitted = true;
     // The core confirms later, and on a static page unheard; a partner who left stays the outcome.
     if (!this.isFinal) Object.assign(this, { state: "completed", status: "completed" });
@@ -201,6 +195,8 @@ export class TaskWorker extends EventTarget {
         this.light = light;
         this.#changed();
       },
+      onLost: (data) => this.#tell("lost", { data }),
+      onSeatGone: () => this.#statusIs("mephisto disconnect"),
     });
     this.#link.open();
   }
@@ -213,7 +209,7 @@ export class TaskWorker extends EventTarget {
       case "client_bound_live_update":
         return this.#updated(packet.data ?? {}, false);
       case "log_error":
-        return console.warn("statecore: the router refused something", packet.data);
+        return this.#tell("refused", packet.data);
     }
   }
 
@@ -236,7 +232,11 @@ export class TaskWorker extends EventTarget {
       this.#seen.add(data.update_id);
       if (this.#seen.size > SEEN_LIMIT) this.#seen.delete(this.#seen.values().next().value);
     }
-    this.dispatchEvent(new CustomEvent("update", { detail: { data, past } }));
+    this.#tell("update", { data, past });
+  }
+
+  #tell(name, detail) {
+    this.dispatchEvent(new CustomEvent(name, { detail }));
   }
 
   #fail(reason) {
@@ -266,9 +266,8 @@ export class TaskWorker extends EventTarget {
     this.posting += 1;
     this.#changed();
     try {
-      return await postUntilAccepted(new URL(what, this.#base), makeInit, (retry) => {
-        this.dispatchEvent(new CustomEvent("retry", { detail: { what, ...retry } }));
-      });
+      const url = new URL(what, this.#base);
+      return await postUntilAccepted(url, makeInit, (retry) => this.#tell("retry", { what, ...retry }));
     } finally {
       this.posting -= 1;
       this.#changed();

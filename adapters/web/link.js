@@ -8,7 +8,8 @@
  *    `update_id` lets the receiver drop a repeat.
  * 3. A socket that stays silent from one heartbeat to the next is dead and is replaced.
  * 4. Reconnecting is patient (exponential backoff, full jitter) and never ends, except when
- *    another tab took over (close code 4001, or an answer whose `last_mephisto_ping` is 0).
+ *    another tab took over (close code 4001, or an answer whose `last_mephisto_ping` is 0) or the
+ *    seat is gone (4004, 4009).
  * @module
  */
 
@@ -21,7 +22,13 @@ const BACKOFF_BASE_S = 0.5;
 // Well inside a router's grace time of 10 s, so that a short loss costs nobody a seat.
 const BACKOFF_CAP_S = 4;
 const QUEUE_LIMIT = 1_000;
+// The core takes at most 1 MiB a message, and the packet around the update needs some of it.
+const UPDATE_LIMIT = 2 ** 20 - 4096;
 const REPLACED_CODE = 4001;
+// The core knows this seat no more, or has given its id to somebody else.
+const SEAT_GONE_CODES = new Set([4004, 4009]);
+// The router would not read something: sent again, it would close the connection again.
+const UNREADABLE_CODES = new Set([1003, 1007, 1009]);
 
 /** Seconds since the epoch, as the wire wants them. */
 export const wireTime = () => Date.now() / 1000;
@@ -37,6 +44,8 @@ export class Link {
   #agentId;
   #onPacket;
   #onLight;
+  #onLost;
+  #onSeatGone;
   #socket = null;
   #light = "idle";
   #unsettled = []; // {data, sent, beat}: updates whose arrival is not proved yet, in order
@@ -55,12 +64,16 @@ export class Link {
    * @param {string} options.agentId
    * @param {(packet: object) => void} options.onPacket called for every packet, in order
    * @param {(light: string) => void} options.onLight called for every change of the light
+   * @param {(data: object) => void} options.onLost called for each update that is given up
+   * @param {() => void} options.onSeatGone called when the router says that there is no such seat
    */
-  constructor({ url, agentId, onPacket, onLight }) {
+  constructor({ url, agentId, onPacket, onLight, onLost, onSeatGone }) {
     this.#url = url;
     this.#agentId = agentId;
     this.#onPacket = onPacket;
     this.#onLight = onLight;
+    this.#onLost = onLost;
+    this.#onSeatGone = onSeatGone;
   }
 
   open() {
@@ -88,9 +101,12 @@ export class Link {
   /**
    * Queues a live update; it leaves at once when the socket is open.
    *
-   * @throws {RangeError} when so many updates wait that the connection must be long gone
+   * @throws {RangeError} when it is too large for the wire, or too many wait already
    */
   send(data) {
+    if (new Blob([JSON.stringify(data)]).size > UPDATE_LIMIT) {
+      throw new RangeError(`an update of more than ${UPDATE_LIMIT} bytes does not fit the wire`);
+    }
     if (this.#unsettled.length >= QUEUE_LIMIT) {
       throw new RangeError(`${QUEUE_LIMIT} updates wait for the connection; this one was not taken`);
     }
@@ -135,6 +151,13 @@ export class Link {
   #closed(code) {
     this.#socket = null;
     if (code === REPLACED_CODE) return this.stop("replaced");
+    if (SEAT_GONE_CODES.has(code)) {
+      this.stop();
+      return this.#onSeatGone();
+    }
+    if (UNREADABLE_CODES.has(code)) {
+      for (const { data } of this.#unsettled.splice(0)) this.#onLost(data);
+    }
     this.#retryAt = performance.now() + 1000 * backoff(this.#attempt, BACKOFF_BASE_S, BACKOFF_CAP_S);
     this.#attempt += 1;
     this.#setLight("lost");

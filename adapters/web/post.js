@@ -64,6 +64,23 @@ export async function postUntilAccepted(url, makeInit, onRetry) {
   }
 }
 
+/** The files of a submission as [field, file] pairs; a field may have one file or several. */
+export function uploadsOf(files) {
+  return Object.entries(files).flatMap(([field, value]) =>
+    (value instanceof File ? [value] : [...value]).map((file) => [field, file]),
+  );
+}
+
+/** A multipart body: texts and ids as they are, everything else as JSON text. */
+export function formOf(fields, uploads) {
+  const form = new FormData();
+  for (const [name, value] of Object.entries(fields)) {
+    form.set(name, typeof value === "string" ? value : JSON.stringify(value));
+  }
+  for (const [field, file] of uploads) form.append(field, file, file.name);
+  return form;
+}
+
 function parseOrNull(text) {
   try {
     return JSON.parse(text);

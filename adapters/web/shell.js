@@ -12,9 +12,15 @@ const LIGHTS = {
   idle: ["No live connection needed", "This part of the task works without a live connection."],
   connecting: ["Connecting", "Opening the live connection."],
   up: ["Connected", "The server and the task's program answer."],
-  unreachable: ["Backend unreachable", "The server answers, but the task's program has been silent for more than 20 seconds. Nothing is lost: it is kept until the program is back."],
+  unreachable: ["Backend unreachable", "The server answers, but the task's program has been silent for more than 20 seconds. What you send is kept until it is back."],
   lost: ["Reconnecting", "The connection is lost. What you send is kept and goes out as soon as it is back."],
-  replaced: ["Replaced", "This worker is open in another window, which took over. This window stays closed."],
+  replaced: ["Replaced", "Another window speaks for this worker now."],
+};
+
+const REPLACED = {
+  title: "Open in another window",
+  text: "The same worker was opened in another window, and the newest one counts. This window is closed for good, so nothing is sent twice.",
+  todo: "Go on in the other window, or take over again here.",
 };
 
 const STATE_NAMES = { in_task: "in task" };
@@ -99,9 +105,9 @@ export function mountShell(worker, { title, sentence = () => null }) {
     light.dataset.light = worker.light;
     light.title = meaning;
     setText(light, word);
-    showNotice(notice, ["unreachable", "lost", "replaced"].includes(worker.light) ? meaning : "", "light");
+    showNotice(notice, ["unreachable", "lost"].includes(worker.light) ? meaning : "", "light");
     if (worker.posting === 0) showNotice(notice, "", "retry");
-    const key = [worker.state, worker.status, worker.submitted, worker.failureReason].join();
+    const key = [worker.state, worker.status, worker.submitted, worker.light === "replaced"].join();
     if (key !== shown) showEnding(ending, worker, visited);
     shown = key;
   };
@@ -110,6 +116,9 @@ export function mountShell(worker, { title, sentence = () => null }) {
     const wait = Math.max(1, Math.round(detail.seconds));
     const again = `Trying again in about ${wait} s (attempt ${detail.attempt + 1}).`;
     showNotice(notice, `Not accepted yet: ${lowerFirst(detail.why)} ${again} Please keep this window open.`, "retry");
+  });
+  worker.addEventListener("refused", ({ detail }) => {
+    showNotice(notice, `The server did not take what this page sent: ${detail?.text ?? "no reason given"}`, "refused");
   });
   addEventListener("beforeunload", (event) => {
     if (worker.posting > 0 && worker.agentId) event.preventDefault();
@@ -123,12 +132,11 @@ export function mountShell(worker, { title, sentence = () => null }) {
 
 /** Tells the worker of a refusal beside the form that was refused. */
 export function refusalText(error) {
-  const where = error.field ? ` (${error.field})` : "";
-  return `The server refused this${where}: ${error.message} It was not accepted; you may try again.`;
+  return `The server refused this: ${error.message.replace(/[.]?$/, ".")} It was not accepted; you may try again.`;
 }
 
 function statusSentence(worker, sentence) {
-  if (worker.light === "replaced") return "This worker went on in another window. This one is closed.";
+  if (worker.light === "replaced") return "This window was replaced by another one.";
   if (worker.owesSubmission) return "Your partner left. One submission is still expected from you.";
   if (worker.isFinal && ENDINGS[worker.status]) return ENDINGS[worker.status].title;
   return sentence(worker) ?? STATE_SENTENCES[worker.state];
@@ -136,18 +144,20 @@ function statusSentence(worker, sentence) {
 
 function showEnding(ending, worker, visited) {
   ending.replaceChildren();
-  ending.hidden = !worker.isFinal;
-  if (!worker.isFinal) return;
+  const isReplaced = worker.light === "replaced";
+  ending.hidden = !worker.isFinal && !isReplaced;
+  if (ending.hidden) return;
   const isBad = worker.state !== "completed";
-  const words = worker.owesSubmission ? PARTNER_LEFT : (ENDINGS[worker.status] ?? failedWords(worker, visited));
+  const words = isReplaced ? REPLACED : worker.owesSubmission ? PARTNER_LEFT
+    : (ENDINGS[worker.status] ?? failedWords(worker, visited));
   ending.dataset.tone = worker.state === "failed" ? "bad" : isBad || worker.owesSubmission ? "warn" : "good";
-  const box = el("div", { "data-testid": isBad ? "failure" : "ending" },
+  const box = el("div", { "data-testid": isReplaced ? "replaced" : isBad ? "failure" : "ending" },
     el("h2", {}, words.title), el("p", {}, words.text), el("p", { class: "todo" }, words.todo));
   ending.append(box);
-  if (worker.owesSubmission) return;
+  if (worker.owesSubmission && !isReplaced) return;
   const actions = el("p", { class: "actions" });
-  if (worker.state === "failed") {
-    const again = el("button", { type: "button", "data-testid": "try-again" }, "Ask again");
+  if (worker.state === "failed" || isReplaced) {
+    const again = el("button", { type: "button", "data-testid": "try-again" }, isReplaced ? "Go on here instead" : "Ask again");
     again.addEventListener("click", () => location.reload());
     actions.append(again);
   }
@@ -167,7 +177,7 @@ function failedWords(worker, visited) {
       todo: "Asking again as the same worker will most likely get the same answer.",
     };
   }
-  return { title: "You did not get a seat", text, todo: "You may ask again later: a seat may be free then." };
+  return { title: "You did not get a seat", text, todo: "Unless the reason above is final, you may ask again later." };
 }
 
 /** One line for several reasons: the newest that still holds is shown. */

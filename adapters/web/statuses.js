@@ -97,7 +97,7 @@ export const ENDINGS = Object.freeze({
   },
   "mephisto disconnect": {
     title: "The task's server is gone",
-    text: "The program that runs the task has not been heard of for too long.",
+    text: "The program that runs the task went away or was started anew, and does not know this seat any more.",
     todo: "If you had done much of the work already, write to the people who posted the task.",
   },
 });

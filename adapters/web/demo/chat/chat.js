@@ -37,6 +37,7 @@ for (let rating = 1; rating <= 5; rating += 1) {
 
 worker.addEventListener("change", render);
 worker.addEventListener("update", ({ detail }) => receive(detail.data));
+worker.addEventListener("lost", ({ detail }) => giveUp(detail.data.update_id));
 
 find("compose").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -96,22 +97,20 @@ await worker.start();
 
 function render() {
   const talks = worker.state === "in_task";
-  const canFinish = (talks || worker.owesSubmission) && !worker.submitted;
-  find("room").hidden = worker.state !== "waiting" || worker.light === "replaced";
+  const isReplaced = worker.light === "replaced";
+  const canFinish = !isReplaced && (talks || worker.owesSubmission) && !worker.submitted;
+  find("room").hidden = worker.state !== "waiting" || isReplaced;
   // An end is told here too, also to a worker who never talked.
-  find("talk").hidden = !(talks || worker.isFinal || count > 0);
+  find("talk").hidden = !(talks || worker.isFinal || isReplaced || count > 0);
   find("partner").hidden = !partner;
-  messages.hidden = messages.childElementCount === 0 && worker.isFinal;
-  find("compose").hidden = !talks;
+  messages.hidden = messages.childElementCount === 0 && (worker.isFinal || isReplaced);
+  find("compose").hidden = !talks || isReplaced;
   find("finish").hidden = !canFinish;
-  const closed = worker.light === "replaced" || worker.posting > 0;
-  for (const control of document.querySelectorAll("#compose *, #finish button")) control.disabled = closed;
+  for (const control of document.querySelectorAll("#compose *, #finish button")) control.disabled = worker.posting > 0;
   if (partner) find("partner").firstChild.data = worker.isFinal ? "You talked with " : "You talk with ";
   const finish = document.querySelector("#finish button");
   finish.textContent = worker.posting > 0 ? "Handing in…" : "Finish";
-  if (worker.isFinal) {
-    for (const { dataset } of pending.values()) dataset.delivery = "lost";
-  }
+  if (worker.isFinal || isReplaced) [...pending.keys()].forEach(giveUp);
 }
 
 function receive(update) {
@@ -144,6 +143,11 @@ function showPending(updateId, text) {
   item.dataset.delivery = "sending";
   pending.set(updateId, item);
   append(item);
+}
+
+/** The echo will not come any more, and whether the message arrived is unknown. */
+function giveUp(updateId) {
+  if (pending.has(updateId)) pending.get(updateId).dataset.delivery = "lost";
 }
 
 function bubble(isMine, from, text) {
