@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ClientOptions", "RouterOptions"]
+__all__ = ["BackendOptions", "ClientOptions", "RouterOptions"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +48,41 @@ class RouterOptions:
     unknown_agents: int = 10_000
     finished_kept: float = 3_600.0
     finished_agents: int = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendOptions:
+    """What a task run is like. Times in seconds.
+
+    Args:
+        is_live: an assignment starts when all its seats are taken, and its agents work together.
+            Otherwise each seat is a unit of its own that starts at once.
+        needs_onboarding: a worker must pass the onboarding before the first unit.
+        onboarding_data: what the page gets as ``init_task_data`` of an onboarding, as JSON.
+        max_units_per_worker: how many units one worker may take, those given back not counted;
+            0 for no limit.
+        allowed_concurrent: how many units one worker may have at once; 0 for no limit.
+        reuse_units: a unit whose agent left without a submission is given to somebody else: for
+            static units always, for live ones while their assignment has not started.
+        first_poll, poll: when the statuses are asked for, after a channel opens and from then on.
+            The poll is the backend's heartbeat: pages give up after 20 s without one.
+        seen_updates: how many update ids of one agent are remembered, to drop repeats.
+        past_updates: how many live updates of one agent are kept for a page that is reloaded;
+            the oldest go first.
+        frame_limit: the largest frame that is read.
+    """
+
+    is_live: bool = False
+    needs_onboarding: bool = False
+    onboarding_data: bytes = b"{}"
+    max_units_per_worker: int = 0
+    allowed_concurrent: int = 0
+    reuse_units: bool = True
+    first_poll: float = 0.3
+    poll: float = 4.0
+    seen_updates: int = 10_000
+    past_updates: int = 10_000
+    frame_limit: int = 16 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,138 @@
+"""``BackendCore``: the program that owns a task, without any I/O. Events in, effects out.
+
+Theory of operation
+-------------------
+A backend stands at the other end of one or more routers. It lets workers in, gives them units, and
+is the authority on every agent's status. What the task itself does is the author's program's
+business: it gets effects such as ``StartUnit`` and gives events such as ``SendUpdate``.
+
+1. A *channel* is the way to one router; its name stays the same when its socket is replaced. Each
+   time it opens, the router is told ``alive`` and then asked for its statuses, now and again.
+2. An agent's page is reached by the channel on which the agent registered last.
+3. Every ``register_agent`` and ``submit_onboarding`` is answered once with ``agent_details``; an
+   onboarding's answer waits for the judgement. The same question again gets the same answer again,
+   so a router that lost an answer with its socket may ask once more.
+4. Agents move by ``lifecycle.py`` alone. The backend decides by firing the trigger of the status
+   that it wants, and pushes the status that came of it.
+5. A status that a router reports heals differences: where it is not our own, ours is pushed again.
+   Only "disconnect" is news: it is believed of an agent that has not ended, and final.
+6. Work is never refused for the agent's state, and counted once.
+
+``receive`` never raises for what a peer or the task's program did: what cannot be taken changes
+nothing and comes back as ``Refused``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import assert_never
+
+from statecore.backend_events import (
+    AddAssignment,
+    BackendEffect,
+    BackendEvent,
+    BlockWorker,
+    CloseRun,
+    EndAgent,
+    JudgeOnboarding,
+    Refused,
+    SendUpdate,
+)
+from statecore.backend_moves import Backend
+from statecore.backend_packets import take_packet
+from statecore.backend_state import BackendAgent, BackendState
+from statecore.effects import CancelTimer, Count, Send, SetTimer
+from statecore.envelope import Envelope, decode_envelope
+from statecore.errors import LocalProtocolError, ProtocolError
+from statecore.events import Closed, Frame, Opened, Ponged, Request, TimerFired
+from statecore.packets import SYSTEM_ID, PacketType
+from statecore.settings import BackendOptions
+
+__all__ = ["BackendCore"]
+
+_TASK = "task"
+
+
+class BackendCore:
+    """The state of one task run and its one entry, ``receive``."""
+
+    def __init__(self, options: BackendOptions | None = None) -> None:
+        self.options = options or BackendOptions()
+        self.state = BackendState()
+
+    def start(self) -> tuple[BackendEffect, ...]:
+        """Nothing: the first thing that happens is a channel that opens."""
+        return ()
+
+    def receive(self, event: BackendEvent) -> tuple[BackendEffect, ...]:
+        """Take one event and return what is to be done, in order."""
+        backend = Backend(self.state, self.options)
+        try:
+            self._take(backend, event)
+        except ProtocolError as error:
+            source = event.connection if isinstance(event, Frame) else _TASK
+            return (
+                Count("refused", error.error_type),
+                Refused(source, error.error_type, str(error)),
+            )
+        return tuple(backend.out)
+
+    def agent(self, agent_id: str) -> BackendAgent | None:
+        """The agent with this id, now or formerly; to read."""
+        return self.state.find(agent_id)
+
+    def copy(self) -> BackendCore:
+        """An independent copy, for exploring."""
+        other = BackendCore(self.options)
+        other.state = self.state.copy()
+        return other
+
+    def key(self) -> Hashable:
+        """Equal for states that behave alike: ids renumbered, no times."""
+        return self.state.key()
+
+    def _take(self, backend: Backend, event: BackendEvent) -> None:
+        """Check, then change: whoever raises has changed nothing."""
+        match event:
+            case Frame(connection=name, payload=payload, at=at):
+                packet = decode_envelope(payload, at, limit=self.options.frame_limit)
+                take_packet(backend, name, packet)
+            case SendUpdate():
+                backend.send_update(event)
+            case TimerFired(key=("poll", name)):
+                self._poll(backend, name)
+            case Opened(connection=name):
+                self.state.channels[name] = True
+                backend.out.append(Send(name, Envelope(PacketType.ALIVE, SYSTEM_ID)))
+                backend.out.append(SetTimer(("poll", name), self.options.first_poll))
+            case Closed(connection=name):
+                if self.state.channels.get(name):
+                    self.state.channels[name] = False
+                    backend.out.append(CancelTimer(("poll", name)))
+            case AddAssignment():
+                backend.add_assignment(event)
+            case JudgeOnboarding():
+                backend.judge_onboarding(event)
+            case EndAgent():
+                backend.end_agent(event)
+            case BlockWorker(worker_name=name):
+                worker = self.state.pool.worker(name)
+                worker.is_blocked = True
+                self.state.pool.enter(worker)
+            case CloseRun():
+                self.state.pool.is_closed = True
+            case Ponged():
+                pass  # what was sent is settled by the channel, which alone can send it again
+            case TimerFired() | Request():
+                raise LocalProtocolError(
+                    f"{event!r} is nothing for a backend",
+                    error_type="wrong-event",
+                    expected="no requests, and only timers that were set",
+                )
+            case _:
+                assert_never(event)
+
+    def _poll(self, backend: Backend, name: str) -> None:
+        if self.state.channels.get(name):
+            backend.out.append(Send(name, Envelope(PacketType.REQUEST_STATUSES, SYSTEM_ID)))
+            backend.out.append(SetTimer(("poll", name), self.options.poll))

@@ -1,0 +1,385 @@
+"""What a backend decides: who gets in, what starts, what ends, and who is told.
+
+``Backend`` is one call's view of the state: it changes the state and collects the effects in their
+order. ``backend.py`` makes one for each event. A method either refuses before it changes anything, or
+does all of what it says.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from statecore.backend_events import (
+    AddAssignment,
+    AgentEnded,
+    BackendEffect,
+    EndAgent,
+    JudgeOnboarding,
+    OnboardingSubmitted,
+    Seated,
+    SendUpdate,
+    StartAssignment,
+    StartUnit,
+    Submitted,
+    WorkerRefused,
+)
+from statecore.backend_state import Asked, BackendAgent, BackendState
+from statecore.effects import Count, Send
+from statecore.envelope import Envelope, encode_data, is_object
+from statecore.errors import LocalProtocolError
+from statecore.lifecycle import STATUS_TRIGGERS, Action, Trigger
+from statecore.packets import PacketType
+from statecore.settings import BackendOptions
+from statecore.status import FINAL_STATES, STATE_OF, State, Status
+from statecore.worker_pool import SENTENCES, Assignment, FailureReason, Worker
+
+__all__ = ["Backend"]
+
+_FINAL_STATUSES = tuple(status for status in STATUS_TRIGGERS if STATE_OF[status] in FINAL_STATES)
+
+
+class Backend:
+    """The moves on a state, with the effects that they make."""
+
+    __slots__ = ("options", "out", "pool", "state")
+
+    def __init__(self, state: BackendState, options: BackendOptions) -> None:
+        self.state = state
+        self.pool = state.pool
+        self.options = options
+        self.out: list[BackendEffect] = []
+
+    # Getting in ------------------------------------------------------------------------------
+
+    def register(self, worker_name: str, registration: str, asked: Asked) -> None:
+        """A worker asks for an agent: the one that it has, or a new one, or the reason why not."""
+        known = self.state.registered(worker_name, registration)
+        # An onboarding that ended without a unit is begun anew: nothing of worth is lost with it.
+        if known is not None and (known.assignment is not None or not known.is_final):
+            known.connection = asked.connection
+            self._answer(known, asked)
+            self._tell_status(known)
+            return
+        worker = self.pool.worker(worker_name)
+        found = self._seat_for(worker)
+        if isinstance(found, FailureReason):
+            self.refuse_worker(asked, worker_name, found)
+            return
+        self.pool.enter(worker)
+        if self.options.needs_onboarding and not worker.has_passed:
+            agent = self.state.add_onboarding(worker_name, registration, asked.connection)
+            agent.fire(Trigger.DETAILS_ONBOARDING)
+            self._answer(agent, asked)
+            self._push(agent, Status.ONBOARDING)
+            return
+        agent = self.state.add_agent(worker_name, registration, asked.connection)
+        self._take_seat(agent, worker, *found)
+        self._answer(agent, asked)
+        self._begin(agent, found[0])
+
+    def submit_onboarding(self, agent_id: str, asked: Asked, data: msgspec.Raw) -> None:
+        """Answers to an onboarding: judged once, however often they come."""
+        agent = self.state.find(agent_id)
+        if agent is None:
+            self.refuse_worker(asked, "", FailureReason.SESSION_GONE)
+            return
+        if agent.assignment is not None:  # judged and passed: the same answer again
+            agent.connection = asked.connection
+            self._answer(agent, asked)
+            self._tell_status(agent)
+            return
+        if agent.is_final:
+            failed = agent.state == State.FAILED
+            reason = FailureReason(agent.outcome) if failed else FailureReason.LEFT
+            self.refuse_worker(asked, agent.worker, reason)
+            return
+        agent.connection = asked.connection
+        is_first = not agent.asked
+        if asked not in agent.asked:
+            agent.asked.append(asked)
+        if is_first:
+            self.out.append(OnboardingSubmitted(agent.agent_id, agent.worker, data))
+
+    def judge_onboarding(self, event: JudgeOnboarding) -> None:
+        """The answers were judged: everybody who asked is answered."""
+        agent = self.state.agents.get(event.agent_id)
+        if agent is None or not agent.asked:
+            raise LocalProtocolError(
+                f"agent {event.agent_id!r} has no onboarding to be judged",
+                error_type="nothing-to-judge",
+                field="agent_id",
+                expected="the agent of an OnboardingSubmitted, once",
+            )
+        worker = self.pool.workers[agent.worker]
+        worker.has_passed = event.passed
+        all_asked, agent.asked = agent.asked, []
+        if agent.is_final:
+            for asked in all_asked:
+                self.refuse_worker(asked, agent.worker, FailureReason.LEFT)
+            return
+        found = self._seat_for(worker)
+        if isinstance(found, FailureReason):
+            agent.fire(Trigger.DETAILS_REFUSED, found)
+            for asked in all_asked:
+                self.refuse_worker(asked, agent.worker, found)
+            self.out.append(AgentEnded(agent.agent_id, agent.outcome, has_left=False))
+            return
+        self.state.rename(agent)
+        self._take_seat(agent, worker, *found)
+        for asked in all_asked:
+            self._answer(agent, asked)
+        self._begin(agent, found[0])
+
+    def refuse_worker(self, asked: Asked, worker_name: str, reason: FailureReason) -> None:
+        """The answer without an agent, with the reason that the page shows."""
+        self._send_details(asked, None, None, None, SENTENCES[reason])
+        self.out.append(Count("worker-refused", reason))
+        self.out.append(WorkerRefused(worker_name, reason))
+
+    def _seat_for(self, worker: Worker) -> tuple[Assignment, int] | FailureReason:
+        """The stages of a registration, in their order."""
+        if self.pool.is_closed:
+            return FailureReason.RUN_CLOSED
+        if worker.is_blocked:
+            return FailureReason.NOT_QUALIFIED
+        if worker.has_passed is False:
+            return FailureReason.FAILED_ONBOARDING
+        at_once = sum(not self.state.agents[agent].is_final for agent in worker.agents)
+        if 0 < self.options.allowed_concurrent <= at_once:
+            return FailureReason.TOO_MANY_AT_ONCE
+        if 0 < self.options.max_units_per_worker <= len(worker.agents):
+            return FailureReason.MAXIMUM_REACHED
+        return self.pool.choose(worker) or FailureReason.NOTHING_AVAILABLE
+
+    def _take_seat(
+        self, agent: BackendAgent, worker: Worker, assignment: Assignment, seat: int
+    ) -> None:
+        agent.fire(Trigger.DETAILS_AGENT)
+        agent.assignment, agent.seat = assignment.assignment_id, seat
+        self.pool.take(worker, assignment, seat, agent.agent_id)
+
+    def _begin(self, agent: BackendAgent, assignment: Assignment) -> None:
+        """The agent has its seat and its answer: start what can start."""
+        if not self.options.is_live:
+            self._push(agent, Status.IN_TASK)
+            self.out.append(StartUnit(assignment.assignment_id, self._seated(agent)))
+            return
+        self._push(agent, Status.WAITING)
+        if not assignment.is_full:
+            return
+        assignment.has_started = True
+        agents = [self.state.agents[partner] for partner in assignment.partners]
+        for partner in agents:
+            self._push(partner, Status.IN_TASK)
+        self.out.append(
+            StartAssignment(
+                assignment.assignment_id, tuple(map(self._seated, agents)), assignment.data
+            )
+        )
+
+    def _seated(self, agent: BackendAgent) -> Seated:
+        assignment = self._assignment(agent)
+        return Seated(
+            agent.agent_id,
+            assignment.unit_id(agent.seat),
+            agent.worker,
+            assignment.data_of(agent.seat),
+        )
+
+    # Work ------------------------------------------------------------------------------------
+
+    def submit_unit(self, agent: BackendAgent, data: msgspec.Raw) -> None:
+        """Finished work: taken in whatever state, and once."""
+        if agent.assignment is None:
+            raise LocalProtocolError(
+                f"agent {agent.agent_id} has no unit to submit",
+                error_type="no-unit",
+                field="subject_id",
+                expected="an agent that is past its onboarding",
+            )
+        row = agent.fire(Trigger.SUBMIT_UNIT)
+        assert row is not None
+        if row.action == Action.ANSWER_ONLY:
+            self.out.append(Count("repeated", PacketType.SUBMIT_UNIT))
+            self._tell_status(agent)
+            return
+        owed = agent.owes_submission
+        agent.submitted = True
+        if owed:
+            agent.fire(Trigger.STATUS_COMPLETED)
+        self._tell_status(agent)
+        assignment = self._assignment(agent)
+        if assignment.seats[agent.seat] is None and not self.options.is_live:
+            # Its unit went back to the pool, and nobody has it yet: it is done after all.
+            worker = self.pool.workers[agent.worker]
+            self.pool.take(worker, assignment, agent.seat, agent.agent_id)
+        self.out.append(
+            Submitted(agent.agent_id, assignment.unit_id(agent.seat), data, agent.outcome)
+        )
+        if row.dest is not None:
+            self._ended(agent)
+        elif owed:
+            _forget_updates(agent)
+
+    def send_update(self, event: SendUpdate) -> None:
+        """Live data for a page, kept for its reload."""
+        agent = self._named(event.agent_id)
+        if not is_object(event.data):
+            raise LocalProtocolError(
+                f"the update for agent {event.agent_id} is no object",
+                error_type="wrong-type",
+                field="data",
+                expected="a JSON object",
+            )
+        data = _with(event.data, b"update_id", bytes(encode_data(event.update_id)))
+        agent.past.append(data)
+        if len(agent.past) > self.options.past_updates:
+            del agent.past[0]
+        packet = Envelope(PacketType.CLIENT_BOUND_LIVE_UPDATE, agent.agent_id, data)
+        self.out.append(Send(agent.connection, packet))
+
+    def add_assignment(self, event: AddAssignment) -> None:
+        """New work; somebody may be told of it at the next registration."""
+        problem = ""
+        if event.assignment_id in self.pool.assignments:
+            problem = "its id is used already"
+        elif event.seats < 1:
+            problem = f"it has {event.seats} seats, not at least one"
+        elif event.unit_data and len(event.unit_data) != event.seats:
+            problem = f"it has {event.seats} seats and data for {len(event.unit_data)}"
+        elif self.options.is_live and not all(map(is_object, (event.data, *event.unit_data))):
+            problem = "the data of a live task is a JSON object, and its is not"
+        if problem:
+            raise LocalProtocolError(
+                f"assignment {event.assignment_id!r} is not added: {problem}",
+                error_type="bad-assignment",
+            )
+        self.pool.add(
+            Assignment(event.assignment_id, event.data, event.unit_data, [None] * event.seats)
+        )
+
+    # The end ---------------------------------------------------------------------------------
+
+    def end_agent(self, event: EndAgent) -> None:
+        """The task's program ends an agent; one that has ended stays as it is."""
+        agent = self._named(event.agent_id)
+        if event.status not in _FINAL_STATUSES:
+            raise LocalProtocolError(
+                f"{event.status!r} does not end agent {event.agent_id}",
+                error_type="bad-status",
+                field="status",
+                expected=", ".join(_FINAL_STATUSES),
+            )
+        if agent.is_final and not agent.owes_submission:
+            raise LocalProtocolError(
+                f"agent {event.agent_id} has ended already with {agent.outcome!r}",
+                error_type="already-ended",
+                field="agent_id",
+                expected="an agent that has not ended",
+            )
+        self._push(agent, Status(event.status), reuse=event.reuse)
+
+    def reported(self, agent: BackendAgent, status: str) -> None:
+        """A router's report of one agent. "disconnect" is believed, the rest only healed."""
+        if status == agent.outcome or agent.state == State.FAILED:
+            return
+        if not agent.is_final:
+            if status == Status.DISCONNECT:
+                self._push(agent, Status.DISCONNECT)
+                return
+            if status == Status.COMPLETED:
+                return  # a submission is on its way, and will say so itself
+        self._tell_status(agent)
+
+    def _push(self, agent: BackendAgent, status: Status, *, reuse: bool = True) -> None:
+        """Decide an agent's status: fire its trigger, tell the page what came of it."""
+        was_final = agent.is_final
+        row = agent.fire(STATUS_TRIGGERS[status])
+        assert row is not None, "only decided for agents that it can still move"
+        self._tell_status(agent)
+        if agent.is_final and not was_final:
+            self._ended(agent, reuse=reuse)
+
+    def _tell_status(self, agent: BackendAgent) -> None:
+        data = encode_data({"status": agent.outcome})
+        packet = Envelope(PacketType.UPDATE_STATUS, agent.agent_id, data)
+        self.out.append(Send(agent.connection, packet))
+
+    def _ended(self, agent: BackendAgent, *, reuse: bool = True) -> None:
+        """What follows when a life has ended: the task is told, the unit freed, partners too."""
+        has_left = agent.state == State.DISCONNECTED
+        self.out.append(AgentEnded(agent.agent_id, agent.outcome, has_left, agent.owes_submission))
+        if not agent.owes_submission:
+            _forget_updates(agent)
+        if agent.assignment is None:
+            return
+        assignment = self._assignment(agent)
+        if assignment.has_started:
+            if has_left:
+                for partner in map(self.state.agents.__getitem__, [*assignment.partners]):
+                    if not partner.is_final:
+                        self._push(partner, Status.PARTNER_DISCONNECT)
+            return
+        if self.options.is_live or (has_left and reuse and self.options.reuse_units):
+            worker = self.pool.workers[agent.worker]
+            self.pool.give_back(worker, assignment, agent.seat)
+
+    # Answers ---------------------------------------------------------------------------------
+
+    def _answer(self, agent: BackendAgent, asked: Asked) -> None:
+        worker = self.pool.workers[agent.worker]
+        self._send_details(asked, worker.worker_id, agent.agent_id, self._init_data(agent), None)
+
+    def _init_data(self, agent: BackendAgent) -> msgspec.Raw:
+        if agent.assignment is None:
+            data = msgspec.Raw(self.options.onboarding_data)
+        else:
+            data = self._assignment(agent).data_of(agent.seat)
+        if not is_object(data) or not (self.options.is_live or agent.past):
+            return data
+        return _with(data, b"past_live_updates", b"[" + b",".join(map(bytes, agent.past)) + b"]")
+
+    def _send_details(
+        self,
+        asked: Asked,
+        worker_id: str | None,
+        agent_id: str | None,
+        init_task_data: msgspec.Raw | None,
+        failure_reason: str | None,
+    ) -> None:
+        details = {
+            "request_id": asked.request_id,
+            "worker_id": worker_id,
+            "agent_id": agent_id,
+            "init_task_data": init_task_data,
+            "failure_reason": failure_reason,
+        }
+        packet = Envelope(PacketType.AGENT_DETAILS, asked.connection, encode_data(details))
+        self.out.append(Send(asked.connection, packet))
+
+    def _named(self, agent_id: str) -> BackendAgent:
+        agent = self.state.find(agent_id)
+        if agent is None:
+            raise LocalProtocolError(
+                f"there is no agent {agent_id!r}",
+                error_type="unknown-agent",
+                field="agent_id",
+                expected="an agent that an effect named",
+            )
+        return agent
+
+    def _assignment(self, agent: BackendAgent) -> Assignment:
+        assert agent.assignment is not None
+        return self.pool.assignments[agent.assignment]
+
+
+def _forget_updates(agent: BackendAgent) -> None:
+    """Nothing is left to do for its page, and thousands of agents may have ended."""
+    agent.past.clear()
+    agent.seen.clear()
+
+
+def _with(data: msgspec.Raw, key: bytes, value: bytes) -> msgspec.Raw:
+    """A JSON object with one more key, spliced in: what the author wrote stays as it is."""
+    inner = bytes(data).strip()[1:-1].strip()
+    return msgspec.Raw(b"{" + inner + (b"," if inner else b"") + b'"' + key + b'":' + value + b"}")

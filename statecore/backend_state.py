@@ -1,0 +1,176 @@
+"""What a backend knows: its agents, by every name they have had, and its channels.
+
+An *agent* is one worker's life in this run. It has an id on the wire, which changes once when its
+onboarding is passed: the old id stays as an alias, for what was sent under it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field, replace
+
+import msgspec
+
+from statecore.lifecycle import LIFECYCLE
+from statecore.machine import LifecycleMachine
+from statecore.router_state import Renamer
+from statecore.status import FINAL_STATES, State, Status
+from statecore.table import Row
+from statecore.worker_pool import WorkerPool
+
+__all__ = ["Asked", "BackendAgent", "BackendState"]
+
+_machine = LifecycleMachine(LIFECYCLE)
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A request that waits for an answer, and the channel that it came by."""
+
+    request_id: str
+    connection: str
+
+
+@dataclass(slots=True)
+class BackendAgent:
+    """One worker's life.
+
+    Args:
+        agent_id: its current id on the wire.
+        worker: the worker's name.
+        registration: its registration id; with the worker's name, what a reload is known by.
+        connection: the channel that it came by last; what is for its page goes there.
+        assignment, seat: its unit; no assignment while it is in the onboarding.
+        state: the machine's state; only ``fire`` changes it.
+        outcome: its status on the wire, or a failure's reason.
+        submitted: its work has come.
+        link_ended, told: for the table's guards. A backend has no link to its pages.
+        asked: submissions of its onboarding that are not answered yet.
+        past: the live updates that its page was sent, for a reload.
+        seen: update ids that came from it, the oldest first.
+    """
+
+    agent_id: str
+    worker: str
+    registration: str
+    connection: str
+    assignment: str | None = None
+    seat: int = 0
+    state: str = State.CONNECTING.value
+    outcome: str = Status.NONE.value
+    submitted: bool = False
+    link_ended: bool = False
+    told: bool = False
+    asked: list[Asked] = field(default_factory=list)
+    past: list[msgspec.Raw] = field(default_factory=list)
+    seen: dict[str, None] = field(default_factory=dict)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether its life has ended."""
+        return self.state in FINAL_STATES
+
+    @property
+    def owes_submission(self) -> bool:
+        """Its partner left, and what it has done is still to come."""
+        return self.outcome == Status.PARTNER_DISCONNECT and not self.submitted
+
+    def fire(self, trigger: str, outcome: str | None = None) -> Row | None:
+        """Move by the lifecycle table; see ``LifecycleMachine.fire``."""
+        return _machine.fire(self, trigger, outcome)
+
+    def copy(self) -> BackendAgent:
+        """An independent copy."""
+        return replace(self, asked=self.asked.copy(), past=self.past.copy(), seen=self.seen.copy())
+
+    def key(self, rename: Callable[[str], Hashable]) -> Hashable:
+        """Canonical and hashable, with its own id renamed."""
+        return (
+            rename(self.agent_id),
+            self.worker,
+            self.registration,
+            self.connection,
+            self.assignment,
+            self.seat,
+            self.state,
+            self.outcome,
+            self.submitted,
+            tuple((rename(f"request {a.request_id}"), a.connection) for a in self.asked),
+            tuple(bytes(data) for data in self.past),
+            tuple(self.seen),
+        )
+
+
+@dataclass(slots=True)
+class BackendState:
+    """Everything that a backend remembers.
+
+    Args:
+        channels: each channel that ever opened, and whether it is open now.
+        agents: by their current ids.
+        aliases: former ids, each with the current one.
+        registrations: (worker's name, registration id) -> current agent id.
+        units_named, onboardings_named: how many ids were given; ids count from 1.
+    """
+
+    channels: dict[str, bool] = field(default_factory=dict)
+    agents: dict[str, BackendAgent] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
+    registrations: dict[tuple[str, str], str] = field(default_factory=dict)
+    pool: WorkerPool = field(default_factory=WorkerPool)
+    units_named: int = 0
+    onboardings_named: int = 0
+
+    def find(self, agent_id: str) -> BackendAgent | None:
+        """The agent with this id, now or formerly."""
+        return self.agents.get(self.aliases.get(agent_id, agent_id))
+
+    def registered(self, worker: str, registration: str) -> BackendAgent | None:
+        """The agent that this registration got last."""
+        return self.agents.get(self.registrations.get((worker, registration), ""))
+
+    def add_onboarding(self, worker: str, registration: str, connection: str) -> BackendAgent:
+        """A new agent in the onboarding."""
+        self.onboardings_named += 1
+        return self._add(f"onboarding_{self.onboardings_named}", worker, registration, connection)
+
+    def add_agent(self, worker: str, registration: str, connection: str) -> BackendAgent:
+        """A new agent that needs no onboarding."""
+        self.units_named += 1
+        return self._add(str(self.units_named), worker, registration, connection)
+
+    def rename(self, agent: BackendAgent) -> None:
+        """The onboarding is passed: one life, carried on under a new id."""
+        self.units_named += 1
+        former, agent.agent_id = agent.agent_id, str(self.units_named)
+        del self.agents[former]
+        self.agents[agent.agent_id] = agent
+        self.aliases[former] = agent.agent_id
+        self.registrations[agent.worker, agent.registration] = agent.agent_id
+
+    def copy(self) -> BackendState:
+        """An independent copy."""
+        return replace(
+            self,
+            channels=self.channels.copy(),
+            agents={name: agent.copy() for name, agent in self.agents.items()},
+            aliases=self.aliases.copy(),
+            registrations=self.registrations.copy(),
+            pool=self.pool.copy(),
+        )
+
+    def key(self) -> Hashable:
+        """Canonical and hashable: ids renumbered by first appearance, no counters."""
+        rename = Renamer()
+        return (
+            tuple(sorted(self.channels.items())),
+            tuple(agent.key(rename) for agent in self.agents.values()),
+            tuple(sorted((rename(old), rename(new)) for old, new in self.aliases.items())),
+            tuple(sorted((name, rename(agent)) for name, agent in self.registrations.items())),
+            self.pool.key(rename),
+        )
+
+    def _add(self, agent_id: str, worker: str, registration: str, connection: str) -> BackendAgent:
+        agent = BackendAgent(agent_id, worker, registration, connection)
+        self.agents[agent_id] = agent
+        self.registrations[worker, registration] = agent_id
+        return agent
