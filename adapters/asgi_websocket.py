@@ -137,13 +137,15 @@ async def serve_websocket(
 
             driver.connect(name, connection, principal_of(scope), pings=pings)
             group.start_soon(write)
-            await _read(driver, name, connection, receive)
+            code = await _read(driver, name, connection, receive)
+            driver.disconnect(name, code)
             group.cancel_scope.cancel()
     finally:
         driver.disconnect(name)
 
 
-async def _read(driver: Driver, name: str, connection: SocketConnection, receive: Receive) -> None:
+async def _read(driver: Driver, name: str, connection: SocketConnection, receive: Receive) -> int:
+    """Feed what arrives; returns the close code."""
     while True:
         message = await receive()
         match message["type"]:
@@ -159,8 +161,8 @@ async def _read(driver: Driver, name: str, connection: SocketConnection, receive
                 if not connection.is_given_up:
                     token = bytes(message["bytes"]).decode(errors="replace")
                     driver.receive(Ponged(name, token))
-            case _:
-                return
+            case _:  # websocket.disconnect
+                return int(message.get("code", 1006))
 
 
 def _close(code: int, reason: str) -> Message:

@@ -188,6 +188,32 @@ def demo(host: Host = _SERVER.host, port: Port = _SERVER.port) -> None:
     run_demo(host, port)
 
 
+@app.command()
+def diagram(
+    target: Annotated[
+        str | None,
+        typer.Argument(help="MODULE:ATTRIBUTE; without it, the built-in lifecycle."),
+    ] = None,
+    format: Annotated[str, typer.Option(help="The picture's language.")] = "mermaid",  # noqa: A002
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", dir_okay=False, help="Instead of stdout.")
+    ] = None,
+) -> None:
+    """Draw a lifecycle, or any transitions machine."""
+    from statecore.diagrams import DiagramError, draw
+
+    try:
+        picture = draw(target, format)
+        if output is not None:
+            output.write_text(picture, encoding="utf-8")
+    except DiagramError as error:
+        raise typer.BadParameter(str(error)) from None
+    except OSError as error:
+        raise typer.BadParameter(f"{output}: {error.strerror}", param_hint="--output") from None
+    if output is None:
+        print(picture, end="")
+
+
 @app.command("mephisto-router")
 def mephisto_router(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write.")],
