@@ -30,9 +30,8 @@ const sentence = ({ state, light }) => {
 mountShell(worker, { title: "Chat", sentence });
 
 for (let rating = 1; rating <= 5; rating += 1) {
-  const star = el("input", { type: "radio", name: "rating", value: rating, id: `star-${rating}`, class: "sr", "data-testid": `rating-${rating}` });
-  const words = el("span", { class: "sr" }, `${rating} of 5`);
-  find("stars").append(star, el("label", { for: `star-${rating}` }, el("span", { "aria-hidden": "true" }, "★"), words));
+  const radio = el("input", { type: "radio", name: "rating", value: rating, "data-testid": `rating-${rating}`, "aria-label": `${rating} of 5` });
+  find("stars").append(el("label", {}, radio, el("span", { "aria-hidden": "true" }, "★")));
 }
 
 worker.addEventListener("change", render);
