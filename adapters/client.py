@@ -38,7 +38,7 @@ async def open_worker(
     provider_data: Mapping[str, Any] | None = None,
     options: ClientOptions | None = None,
     headers: Mapping[str, str] | None = None,
-    backoff: Backoff | None = None,
+    backoff: Callable[[int], float] | None = None,
     http: httpx.AsyncClient | None = None,
     post_timeout: float = 90.0,
     updates_waiting: int = 10_000,

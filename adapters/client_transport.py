@@ -2,7 +2,7 @@
 
 It performs the two orders that ``ClientCore`` gives to a transport, each in a task of its own, and
 hands back what came of it. What to try again, and whether, is the core's to say; how long to wait
-before an attempt is said by ``Backoff``.
+before an attempt is said by ``backoff``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import anyio
 import httpx
 from anyio.abc import TaskGroup
 
-from statecore.adapters.backoff import Backoff
 from statecore.adapters.driver import Driver
 from statecore.adapters.websocket_client import WebSocket, WebSocketError, open_websocket
 from statecore.client_events import Answered, OpenFailed, OpenSocket, Post, Unanswered
@@ -95,7 +94,7 @@ class ClientTransport:
         *,
         url: httpx.URL,
         headers: dict[str, str],
-        backoff: Backoff,
+        backoff: Callable[[int], float],
         frame_limit: int,
         room_to_read: Callable[[], Awaitable[None]],
     ) -> None:

@@ -228,6 +228,8 @@ class WebSocket:
             with anyio.move_on_after(self._close_timeout):
                 if self._protocol.state is State.OPEN and self._lost is None:
                     self._protocol.send_close(code, reason)
+                if self._lost is None:
+                    # Also when a close before this one was cancelled with its frame not yet out.
                     await self._flush()
                 while not self._is_over():
                     if self._is_reading:

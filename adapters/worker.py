@@ -16,7 +16,6 @@ from typing import Any
 import anyio
 import httpx
 
-from statecore.adapters.backoff import Backoff
 from statecore.adapters.client_transport import ClientTransport
 from statecore.adapters.driver import Clock, Driver
 from statecore.client import ClientCore
@@ -295,7 +294,11 @@ class Worker:
 
     @asynccontextmanager
     async def running(
-        self, http: httpx.AsyncClient, url: httpx.URL, headers: dict[str, str], backoff: Backoff
+        self,
+        http: httpx.AsyncClient,
+        url: httpx.URL,
+        headers: dict[str, str],
+        backoff: Callable[[int], float],
     ) -> AsyncGenerator[None]:
         """Run the core and its transport; at the end the page is left."""
         error: Exception | None = None

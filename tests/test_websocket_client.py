@@ -138,6 +138,24 @@ async def test_cancelling_the_block_says_going_away() -> None:
     assert codes == [1001]
 
 
+async def test_a_cancelled_close_is_finished_by_the_end_of_the_block() -> None:
+    codes: list[int] = []
+
+    async def talk(side: ServerSide) -> None:
+        while (frame := await side.receive()) is not None:
+            if frame.opcode is Opcode.CLOSE:
+                codes.append(int.from_bytes(bytes(frame.data)[:2], "big"))
+
+    with anyio.fail_after(10):
+        async with serve_websockets(talk) as url:
+            async with open_websocket(url, close_timeout=60) as socket:
+                with anyio.CancelScope() as scope:
+                    scope.cancel()
+                    await socket.close(1000, "bye")
+            assert socket.close_code == 1000
+    assert codes == [1000]
+
+
 async def test_close_from_another_task_lets_the_reader_end() -> None:
     with anyio.fail_after(10):
         async with serve_websockets(echo) as url, open_websocket(url) as socket:
