@@ -1,0 +1,55 @@
+"""Fixtures: a server of each kind for the session, a router of its own for each test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import anyio
+import httpx
+import pytest
+
+from statecore.settings import RouterOptions
+
+from .peers import WAIT, Core, Router
+from .servers import KINDS, Folders, Server, running_router, running_server
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"  # uvicorn's
+
+
+@pytest.fixture(scope="session", params=KINDS)
+async def server(request: pytest.FixtureRequest) -> AsyncGenerator[Server]:
+    async with running_server(request.param) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+async def http(server: Server) -> AsyncGenerator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=server.url, timeout=WAIT, trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture
+def options() -> RouterOptions:
+    """The router's limits and times; a test that needs others parametrizes this."""
+    return RouterOptions()
+
+
+@pytest.fixture
+async def router(
+    server: Server, http: httpx.AsyncClient, tmp_path: Path, options: RouterOptions
+) -> AsyncGenerator[Router]:
+    folders = Folders(tmp_path)
+    async with running_router(server, folders, options), AsyncExitStack() as stack:
+        async with anyio.create_task_group() as tasks:
+            yield Router(server.kind, server.port, folders, http, stack, tasks)
+            tasks.cancel_scope.cancel()
+
+
+@pytest.fixture
+async def core(router: Router) -> Core:
+    return await router.core()
