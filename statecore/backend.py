@@ -6,8 +6,9 @@ A backend stands at the other end of one or more routers. It lets workers in, gi
 is the authority on every agent's status. What the task itself does is the author's program's
 business: it gets effects such as ``StartUnit`` and gives events such as ``SendUpdate``.
 
-1. A *channel* is the way to one router; its name stays the same when its socket is replaced. Each
-   time it opens, the router is told ``alive`` and then asked for its statuses, now and again.
+1. A *channel* is the way to one router; as a connection it opens and closes again and again under
+   one name. Each time it opens, the router is told ``alive``, then what it may have missed while it
+   was closed (``delivery.py``), and then asked for its statuses, now and again.
 2. An agent's page is reached by the channel on which the agent registered last.
 3. Every ``register_agent`` and ``submit_onboarding`` is answered once with ``agent_details``; an
    onboarding's answer waits for the judgement. The same question again gets the same answer again,
@@ -41,7 +42,7 @@ from statecore.backend_events import (
 from statecore.backend_moves import Backend
 from statecore.backend_packets import take_packet
 from statecore.backend_state import BackendAgent, BackendState
-from statecore.effects import CancelTimer, Count, Send, SetTimer
+from statecore.effects import CancelTimer, Count, Effect, Send, SetTimer
 from statecore.envelope import Envelope, decode_envelope
 from statecore.errors import LocalProtocolError, ProtocolError
 from statecore.events import Closed, Frame, Opened, Ponged, Request, TimerFired
@@ -81,6 +82,17 @@ class BackendCore:
         """The agent with this id, now or formerly; to read."""
         return self.state.find(agent_id)
 
+    def has_room(self, agent_id: str) -> bool:
+        """Whether an update for this agent would be taken; an unknown agent keeps nobody waiting.
+
+        A program that sends much asks this first, and again after each ``Ponged``.
+        """
+        agent = self.state.find(agent_id)
+        if agent is None:
+            return True
+        # Half of the bound, so that whatever is sent next still fits, with all that comes at once.
+        return self.state.outbox(agent.connection).size < self.options.outbox_bytes // 2
+
     def copy(self) -> BackendCore:
         """An independent copy, for exploring."""
         other = BackendCore(self.options)
@@ -101,14 +113,20 @@ class BackendCore:
                 backend.send_update(event)
             case TimerFired(key=("poll", name)):
                 self._poll(backend, name)
-            case Opened(connection=name):
-                self.state.channels[name] = True
-                backend.out.append(Send(name, Envelope(PacketType.ALIVE, SYSTEM_ID)))
-                backend.out.append(SetTimer(("poll", name), self.options.first_poll))
+            case Opened(connection=name, pings=pings):
+                out: list[Effect] = [Send(name, Envelope(PacketType.ALIVE, SYSTEM_ID))]
+                self.state.outbox(name).connect(name, pings=pings, out=out)
+                out.append(SetTimer(("poll", name), self.options.first_poll))
+                backend.out.extend(out)
             case Closed(connection=name):
-                if self.state.channels.get(name):
-                    self.state.channels[name] = False
+                outbox = self.state.channels.get(name)
+                if outbox is not None and outbox.connection is not None:
+                    outbox.disconnect()
                     backend.out.append(CancelTimer(("poll", name)))
+            case Ponged(connection=name, token=token):
+                out = []
+                self.state.outbox(name).ponged(token, out)
+                backend.out.extend(out)
             case AddAssignment():
                 backend.add_assignment(event)
             case JudgeOnboarding():
@@ -121,8 +139,6 @@ class BackendCore:
                 self.state.pool.enter(worker)
             case CloseRun():
                 self.state.pool.is_closed = True
-            case Ponged():
-                pass  # what was sent is settled by the channel, which alone can send it again
             case TimerFired() | Request():
                 raise LocalProtocolError(
                     f"{event!r} is nothing for a backend",
@@ -133,6 +149,10 @@ class BackendCore:
                 assert_never(event)
 
     def _poll(self, backend: Backend, name: str) -> None:
-        if self.state.channels.get(name):
-            backend.out.append(Send(name, Envelope(PacketType.REQUEST_STATUSES, SYSTEM_ID)))
-            backend.out.append(SetTimer(("poll", name), self.options.poll))
+        outbox = self.state.channels.get(name)
+        if outbox is None or outbox.connection is None:
+            return
+        out: list[Effect] = [Send(name, Envelope(PacketType.REQUEST_STATUSES, SYSTEM_ID))]
+        outbox.ping(out)  # for what is not proven read yet
+        out.append(SetTimer(("poll", name), self.options.poll))
+        backend.out.extend(out)

@@ -24,7 +24,7 @@ from statecore.backend_events import (
     WorkerRefused,
 )
 from statecore.backend_state import Asked, BackendAgent, BackendState
-from statecore.effects import Count, Send
+from statecore.effects import Count, Effect
 from statecore.envelope import Envelope, encode_data, is_object
 from statecore.errors import LocalProtocolError
 from statecore.lifecycle import STATUS_TRIGGERS, Action, Trigger
@@ -232,11 +232,17 @@ class Backend:
                 expected="a JSON object",
             )
         data = _with(event.data, b"update_id", bytes(encode_data(event.update_id)))
+        packet = Envelope(PacketType.CLIENT_BOUND_LIVE_UPDATE, agent.agent_id, data)
+        if not self.state.outbox(agent.connection).has_room(packet, self.options.outbox_bytes):
+            raise LocalProtocolError(
+                f"too much waits already for the router of agent {event.agent_id}",
+                error_type="outbox-full",
+                expected="the router to come back; wait for BackendCore.has_room",
+            )
         agent.past.append(data)
         if len(agent.past) > self.options.past_updates:
             del agent.past[0]
-        packet = Envelope(PacketType.CLIENT_BOUND_LIVE_UPDATE, agent.agent_id, data)
-        self.out.append(Send(agent.connection, packet))
+        self._send(agent.connection, packet)
 
     def add_assignment(self, event: AddAssignment) -> None:
         """New work; somebody may be told of it at the next registration."""
@@ -303,7 +309,7 @@ class Backend:
     def _tell_status(self, agent: BackendAgent) -> None:
         data = encode_data({"status": agent.outcome})
         packet = Envelope(PacketType.UPDATE_STATUS, agent.agent_id, data)
-        self.out.append(Send(agent.connection, packet))
+        self._send(agent.connection, packet)
 
     def _ended(self, agent: BackendAgent, *, reuse: bool = True) -> None:
         """What follows when a life has ended: the task is told, the unit freed, partners too."""
@@ -355,7 +361,12 @@ class Backend:
             "failure_reason": failure_reason,
         }
         packet = Envelope(PacketType.AGENT_DETAILS, asked.connection, encode_data(details))
-        self.out.append(Send(asked.connection, packet))
+        self._send(asked.connection, packet)
+
+    def _send(self, channel: str, packet: Envelope) -> None:
+        sent: list[Effect] = []
+        self.state.outbox(channel).add(packet, sent)
+        self.out.extend(sent)
 
     def _named(self, agent_id: str) -> BackendAgent:
         agent = self.state.find(agent_id)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
+from statecore.delivery import Outbox
 from statecore.lifecycle import LIFECYCLE
 from statecore.machine import LifecycleMachine
 from statecore.router_state import Renamer
@@ -105,20 +106,24 @@ class BackendState:
     """Everything that a backend remembers.
 
     Args:
-        channels: each channel that ever opened, and whether it is open now.
+        channels: by their names; a channel outlives its sockets.
         agents: by their current ids.
         aliases: former ids, each with the current one.
         registrations: (worker's name, registration id) -> current agent id.
         units_named, onboardings_named: how many ids were given; ids count from 1.
     """
 
-    channels: dict[str, bool] = field(default_factory=dict)
+    channels: dict[str, Outbox] = field(default_factory=dict)
     agents: dict[str, BackendAgent] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
     registrations: dict[tuple[str, str], str] = field(default_factory=dict)
     pool: WorkerPool = field(default_factory=WorkerPool)
     units_named: int = 0
     onboardings_named: int = 0
+
+    def outbox(self, channel: str) -> Outbox:
+        """What goes to the router at the other end of this channel, kept until proven read."""
+        return self.channels.setdefault(channel, Outbox())
 
     def find(self, agent_id: str) -> BackendAgent | None:
         """The agent with this id, now or formerly."""
@@ -151,7 +156,7 @@ class BackendState:
         """An independent copy."""
         return replace(
             self,
-            channels=self.channels.copy(),
+            channels={name: outbox.copy() for name, outbox in self.channels.items()},
             agents={name: agent.copy() for name, agent in self.agents.items()},
             aliases=self.aliases.copy(),
             registrations=self.registrations.copy(),
@@ -162,7 +167,7 @@ class BackendState:
         """Canonical and hashable: ids renumbered by first appearance, no counters."""
         rename = Renamer()
         return (
-            tuple(sorted(self.channels.items())),
+            tuple(sorted((name, outbox.key()) for name, outbox in self.channels.items())),
             tuple(agent.key(rename) for agent in self.agents.values()),
             tuple(sorted((rename(old), rename(new)) for old, new in self.aliases.items())),
             tuple(sorted((name, rename(agent)) for name, agent in self.registrations.items())),

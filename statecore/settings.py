@@ -69,6 +69,8 @@ class BackendOptions:
         seen_updates: how many update ids of one agent are remembered, to drop repeats.
         past_updates: how many live updates of one agent are kept for a page that is reloaded;
             the oldest go first.
+        outbox_bytes: what waits for one router, or to be proven read by it; at the bound live
+            updates are refused, and the program must wait.
         frame_limit: the largest frame that is read.
     """
 
@@ -82,6 +84,7 @@ class BackendOptions:
     poll: float = 4.0
     seen_updates: int = 10_000
     past_updates: int = 10_000
+    outbox_bytes: int = 16 << 20
     frame_limit: int = 16 << 20
 
 

@@ -29,7 +29,7 @@ from statecore.backend_events import (
     UpdateArrived,
     WorkerRefused,
 )
-from statecore.effects import CancelTimer, Count, Send, SetTimer
+from statecore.effects import CancelTimer, Count, Ping, Send, SetTimer
 from statecore.envelope import encode_envelope
 from statecore.events import Closed, Frame, Opened, Ponged, Request, Route, TimerFired
 from statecore.settings import BackendOptions
@@ -154,6 +154,56 @@ def test_a_channel_that_opens_is_told_alive_and_polled() -> None:
     assert core.receive(Closed("never opened")) == ()
     assert said(list(core.receive(Opened("c"))))[0] == ("alive", "mephisto", {})
     assert core.receive(Ponged("c", "1")) == ()
+
+
+def test_what_a_closed_channel_missed_comes_when_it_opens_again() -> None:
+    wire = pair()
+    wire.take(Closed("c"))
+    assert wire.take(SendUpdate("1", raw({"n": 1}), "u1")) == []
+    assert wire.take(EndAgent("2", "returned"))[-1].owes_submission
+    first, *missed, timer = said(wire.take(Opened("c")))
+    assert first == ("alive", "mephisto", {})
+    assert missed == [
+        ("client_bound_live_update", "1", {"n": 1, "update_id": "u1"}),
+        status("2", "returned"),
+        status("1", "partner disconnect"),
+    ]
+    assert timer == SetTimer(("poll", "c"), 0.3)
+
+
+def test_what_is_not_proven_read_is_sent_again() -> None:
+    """A frame may die in a socket's buffer; a registration's answer must not."""
+    wire = Wire()
+    wire.take(Closed("c"))
+    wire.take(Opened("c", pings=True))
+    answer, pushed, _ = said(wire.register("ann"))
+    assert said(wire.take(TimerFired(("poll", "c")))) == [
+        ("request_statuses", "mephisto", {}),
+        Ping("c", "2"),
+        SetTimer(("poll", "c"), 4.0),
+    ]
+    wire.take(Closed("c"))
+    assert said(wire.take(Opened("c", pings=True)))[1:3] == [answer, pushed]
+    wire.take(TimerFired(("poll", "c")))
+    assert wire.take(Ponged("c", "2")) == []
+    wire.take(Closed("c"))
+    assert len(wire.take(Opened("c", pings=True))) == 2  # alive and the poll's timer
+
+
+def test_updates_for_a_router_that_is_away_are_bounded() -> None:
+    wire = Wire(BackendOptions(outbox_bytes=2_000))
+    wire.register("ann")
+    wire.take(Closed("c"))
+    update = raw({"text": "x" * 500})
+    taken = 0
+    while not isinstance((wire.take(SendUpdate("1", update, f"u{taken}")) or [None])[-1], Refused):
+        assert wire.core.has_room("1") is (taken == 0)
+        taken += 1
+    assert taken == 2
+    wire.take(Opened("c"))
+    assert wire.core.has_room("1")
+    assert wire.core.has_room("nobody")
+    assert len(wire.take(SendUpdate("1", update, "u9"))) == 1
 
 
 def test_each_agent_is_reached_by_the_channel_it_registered_on() -> None:

@@ -138,11 +138,17 @@ class BackendRules(RuleBasedStateMachine):
         self.take(event)
 
     @invariant()
-    def every_request_is_answered_once_or_waits_for_its_judgement(self) -> None:
+    def every_request_is_answered_once_or_waits_for_a_judgement_or_the_channel(self) -> None:
         waiting = Counter(
             asked.request_id for agent in self.core.state.agents.values() for asked in agent.asked
         )
-        assert self.answered + waiting == self.asked
+        unsent = Counter(
+            json.loads(bytes(entry.packet.data))["request_id"]
+            for outbox in self.core.state.channels.values()
+            for entry in outbox.waiting
+            if entry.packet.packet_type == "agent_details"
+        )
+        assert self.answered + waiting + unsent == self.asked
 
     @invariant()
     def work_counts_once_and_ends_are_told_once(self) -> None:
