@@ -12,7 +12,7 @@ outer application's own starts it: ``async with router.running(): yield``.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from os import PathLike
 from pathlib import Path
 
@@ -128,7 +128,8 @@ class StatecoreApp:
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()  # lifespan.startup
-        async with self.running():
+        # Whoever embeds the router may have started it already.
+        async with nullcontext() if self._is_running else self.running():
             await send({"type": "lifespan.startup.complete"})
             await receive()  # lifespan.shutdown
         await send({"type": "lifespan.shutdown.complete"})

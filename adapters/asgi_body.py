@@ -11,7 +11,7 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,26 +175,36 @@ class _Limited:
 
 
 class _Parser(MultiPartParser):
-    """Also knows whether the form's end was seen: a form that was cut off is no submission."""
+    """Also refuses a form that was cut off before its last boundary: it is no submission."""
 
-    is_whole = False
+    def __init__(self, headers: Headers, request: Request, limits: BodyLimits) -> None:
+        super().__init__(
+            headers,
+            self._whole(request),
+            max_files=limits.files,
+            max_fields=limits.fields,
+            max_part_size=limits.body,
+        )
+        self._is_whole = False
 
     def on_end(self) -> None:
-        self.is_whole = True
+        self._is_whole = True
+
+    async def _whole(self, request: Request) -> AsyncGenerator[bytes, None]:
+        async with aclosing(request.stream()) as stream:
+            async for chunk in stream:
+                yield chunk
+        # Raised to the parser, which then closes the files that it has begun.
+        if not self._is_whole:
+            raise MultiPartException("it ends before its last boundary")
 
 
 async def _read_form(
     headers: Headers, scope: Scope, receive: Receive, limits: BodyLimits, uploads: Uploads
 ) -> Body:
+    parser = _Parser(headers, Request(scope, receive), limits)
     try:
-        async with aclosing(Request(scope, receive).stream()) as stream:
-            parser = _Parser(
-                headers,
-                stream,
-                max_files=limits.files,
-                max_fields=limits.fields,
-                max_part_size=limits.body,
-            )
+        async with aclosing(parser.stream):
             form = await parser.parse()
     except MultiPartException as error:
         if error.message.startswith("Part exceeded"):
@@ -207,8 +217,6 @@ async def _read_form(
         raise _no_form(error.message.rstrip(".").lower()) from None
     stored: list[Upload] = []
     try:
-        if not parser.is_whole:
-            raise _no_form("the form ends before its last boundary")
         fields: dict[str, str] = {}
         for name, value in form.multi_items():
             if isinstance(value, str):
