@@ -233,7 +233,8 @@ class Backend:
             )
         data = _with(event.data, b"update_id", bytes(encode_data(event.update_id)))
         packet = Envelope(PacketType.CLIENT_BOUND_LIVE_UPDATE, agent.agent_id, data)
-        if not self.state.outbox(agent.connection).has_room(packet, self.options.outbox_bytes):
+        outbox = self.state.outbox(agent.connection)
+        if not outbox.has_room(packet, self.options.outbox_bytes):
             raise LocalProtocolError(
                 f"too much waits already for the router of agent {event.agent_id}",
                 error_type="outbox-full",
@@ -243,6 +244,11 @@ class Backend:
         if len(agent.past) > self.options.past_updates:
             del agent.past[0]
         self._send(agent.connection, packet)
+        if outbox.size >= self.options.outbox_bytes // 2:
+            # Whoever asks has_room now waits for a pong: it shall not wait for the next poll.
+            asked: list[Effect] = []
+            outbox.ping(asked)
+            self.out.extend(asked)
 
     def add_assignment(self, event: AddAssignment) -> None:
         """New work; somebody may be told of it at the next registration."""

@@ -167,7 +167,9 @@ class BackendState:
         """Canonical and hashable: ids renumbered by first appearance, no counters."""
         rename = Renamer()
         return (
-            tuple(sorted((name, outbox.key()) for name, outbox in self.channels.items())),
+            tuple(
+                sorted((name, outbox.key(rename, str)) for name, outbox in self.channels.items())
+            ),
             tuple(agent.key(rename) for agent in self.agents.values()),
             tuple(sorted((rename(old), rename(new)) for old, new in self.aliases.items())),
             tuple(sorted((name, rename(agent)) for name, agent in self.registrations.items())),
