@@ -90,6 +90,14 @@ class Process:
         why = "ended" if in_time else f"said nothing of the kind within {PATIENCE:.0f} s"
         raise AssertionError(f"waiting for {what}: {self.name} {why}\n{self.report()}")
 
+    def wait_for_start(self, wanted: Callable[[str], bool], what: str) -> None:
+        """Wait for the line that says that it is ready; one that never is, is ended here."""
+        try:
+            self.wait_for_line(wanted, what)
+        except AssertionError:
+            self.terminate()
+            raise
+
     def report(self) -> str:
         """Return the last that it said, for a failure's text."""
         said = "\n".join(self.lines[-25:])
@@ -156,7 +164,7 @@ class Router(Process):
         command = [sys.executable, "-m", "statecore", "serve"]
         command += ["--port", str(port), "--static", str(static), *options]
         router = cls("statecore", command, port=port, static=static, log=folder / "router.log")
-        router.wait_for_line(lambda line: f"listening on {router.url}" in line, "its address")
+        router.wait_for_start(lambda line: f"listening on {router.url}" in line, "its address")
         return router
 
     @classmethod
@@ -170,7 +178,7 @@ class Router(Process):
             (folder / "node_modules").symlink_to(source / "node_modules")
         log = folder / "router.log"
         router = cls("node", [node, server], port=port, static=static, log=log, folder=folder)
-        router.wait_for_line(lambda line: line == f"Listening on {port}", "its port")
+        router.wait_for_start(lambda line: line == f"Listening on {port}", "its port")
         return router
 
 
@@ -198,7 +206,7 @@ class Core(Process):
                 "STATECORE_HOST": "127.0.0.1",
             },
         )
-        self.wait_for("ready")
+        self.wait_for_start(lambda line: _matches(json.loads(line), "ready", {}), "ready")
 
     def wait_for(self, event: str, **facts: Any) -> Event:
         """Return the first event that has these facts, waiting for it when it has not come yet."""
