@@ -92,8 +92,7 @@ async def serve(
     """
     if sockets is None:
         sockets = bind(options.host, options.port)
-    host = f"[{options.host}]" if ":" in options.host else options.host
-    url = f"http://{host}:{sockets[0].getsockname()[1]}"
+    url = _url(options.host, sockets[0].getsockname()[1])
     server = _Server(_config(app, options), routers, options, lambda: task_status.started(url))
     async with AsyncExitStack() as stack:
         for router in routers:
@@ -155,6 +154,10 @@ def _listen(family: int, kind: int, protocol: int, address: tuple[object, ...]) 
         listener.close()
         raise
     return listener
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _why(host: str, port: int, error: OSError) -> str:
