@@ -44,10 +44,13 @@ async def router(
     server: Server, http: httpx.AsyncClient, tmp_path: Path, options: RouterOptions
 ) -> AsyncGenerator[Router]:
     folders = Folders(tmp_path)
-    async with running_router(server, folders, options), AsyncExitStack() as stack:
-        async with anyio.create_task_group() as tasks:
-            yield Router(server.kind, server.port, folders, http, stack, tasks)
-            tasks.cancel_scope.cancel()
+    async with (
+        running_router(server, folders, options),
+        AsyncExitStack() as stack,
+        anyio.create_task_group() as tasks,
+    ):
+        yield Router(server.kind, server.port, folders, http, stack, tasks)
+        tasks.cancel_scope.cancel()
 
 
 @pytest.fixture
