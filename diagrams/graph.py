@@ -39,7 +39,7 @@ def lifecycle_graph(lifecycle: Lifecycle) -> Graph:
             str(row.source),
             str(row.source if row.dest is None else row.dest),
             trigger=str(row.trigger),
-            guard=None if row.guard is None else row.guard.__name__,
+            guard=row.guard_name,
             outcome=_text(row.outcome),
             action=_text(row.action),
             who=str(lifecycle.triggers[row.trigger]),
@@ -89,16 +89,17 @@ def _add_states(
 
 def _add_edge(graph: Graph, source: str, dest: str, **attributes: Any) -> None:
     guard, trigger = attributes["guard"], attributes["trigger"]
-    key = trigger if guard is None else f"{trigger} [{guard}]"
+    key = name = trigger if guard is None else f"{trigger} [{guard}]"
     again = 2
     while graph.has_edge(source, dest, key):  # two guards may share a name, as lambdas do
-        key = f"{trigger} [{guard} {again}]"
+        key = f"{name} {again}"
         again += 1
     graph.add_edge(source, dest, key, order=graph.number_of_edges(), **attributes)
 
 
 def _guard_text(condition: Any) -> str:
-    name = condition.func if isinstance(condition.func, str) else condition.func.__name__
+    func = condition.func
+    name = func if isinstance(func, str) else getattr(func, "__name__", type(func).__name__)
     return name if condition.target else f"not {name}"
 
 

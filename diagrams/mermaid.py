@@ -34,6 +34,7 @@ _CLASSES = (
     "classDef any fill:#f6f8fa,stroke:#0969da,stroke-dasharray:4 3,color:#0a3069",
     "classDef final fill:#eaeef2,stroke:#57606a,stroke-width:2px,color:#1f2328",
 )
+_ESCAPES = str.maketrans({"#": "#35;", '"': "#quot;", "<": "#lt;", ">": "#gt;"})
 _PUSH = "status_"  # the core's pushes are named after the status that they carry
 
 
@@ -119,4 +120,5 @@ def _named(pulled: Pulled) -> list[tuple[str, list[str]]]:
 
 
 def _words(name: str) -> str:
-    return name.replace("_", " ").replace("#", "#35;").replace('"', "#quot;")
+    """A name as words; what Mermaid or HTML would read as more than text is escaped."""
+    return name.replace("_", " ").translate(_ESCAPES)

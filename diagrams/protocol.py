@@ -113,9 +113,9 @@ def _fate(table: Lifecycle, state: str, trigger: str) -> str:
         return table.verdict(state, trigger)
     *guarded, last = rows
     fates = [
-        f"{row.action} if {_words(row.guard.__name__)}"
+        f"{row.action} if {_words(row.guard_name)}"
         for row in guarded
-        if row.guard is not None and row.action != last.action
+        if row.guard_name and row.action != last.action
     ]
     return ", else ".join([*fates, str(last.action)])
 
@@ -157,7 +157,7 @@ def _lifecycle(table: Lifecycle) -> str:
 
 
 def _row(table: Lifecycle, row: Row) -> tuple[str, ...]:
-    guard = f" if {_words(row.guard.__name__)}" if row.guard else ""
+    guard = f" if {_words(row.guard_name)}" if row.guard_name else ""
     return (
         f"`{row.trigger}`{guard}",
         table.triggers[row.trigger],

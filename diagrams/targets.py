@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transitions import Machine
+from transitions.extensions.nesting import HierarchicalMachine
 
 from statecore.lifecycle import LIFECYCLE
 from statecore.machine import LifecycleMachine
@@ -87,6 +88,8 @@ def _graph(found: object, target: str | None) -> Graph:
         found = found.lifecycle
     if isinstance(found, Lifecycle):
         return lifecycle_graph(found)
+    if isinstance(found, HierarchicalMachine):
+        raise DiagramError(f"{target} has nested states; expected a flat machine")
     if isinstance(found, Machine):
         return machine_graph(found, str(target))
     raise DiagramError(

@@ -43,8 +43,15 @@ class Row:
     guard: Guard | None = None
     action: str | None = None
 
+    @property
+    def guard_name(self) -> str | None:
+        """The guard's name, for pictures and messages; of an unnamed callable, its class's."""
+        if self.guard is None:
+            return None
+        return str(getattr(self.guard, "__name__", type(self.guard).__name__))
+
     def __str__(self) -> str:
-        guard = f" [{self.guard.__name__}]" if self.guard else ""
+        guard = f" [{self.guard_name}]" if self.guard else ""
         return f"{self.source} --{self.trigger}{guard}--> {self.dest or self.source}"
 
 

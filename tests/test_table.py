@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -45,6 +46,12 @@ def test_a_row_reads_like_an_arrow() -> None:
         "shut --push [is_cold]--> shut",
         "open --push--> shut",
     ]
+
+
+def test_a_guard_without_a_name_goes_by_its_class() -> None:
+    row = Row("open", "push", "shut", guard=partial(is_wet))
+    assert str(row) == "open --push [partial]--> shut"
+    assert [r.guard_name for r in (OPEN, SHUT)] == ["is_wet", None]
 
 
 def test_every_pair_has_a_verdict() -> None:
