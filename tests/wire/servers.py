@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from statecore.adapters.asgi import StatecoreApp
 from statecore.adapters.driver import Driver
-from statecore.adapters.serve import ServerOptions, serve
+from statecore.adapters.serve import ServerOptions, bind, serve
 from statecore.router import RouterCore
 from statecore.settings import RouterOptions
 
@@ -95,17 +95,17 @@ def with_options(**options: Any) -> pytest.MarkDecorator:
 @asynccontextmanager
 async def running_server(kind: str) -> AsyncGenerator[Server]:
     """A uvicorn server on a free port of loopback."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = Server(kind, listener.getsockname()[1])
+    listeners = bind("127.0.0.1", 0)
+    server = Server(kind, listeners[0].getsockname()[1])
     async with anyio.create_task_group() as tasks:
         if kind == "asgi":
-            await tasks.start(serve, server, [], ServerOptions(), [listener])
+            await tasks.start(serve, server, [], ServerOptions(), listeners)
             yield server
             tasks.cancel_scope.cancel()
         else:
             # As anybody would run it, with uvicorn's own defaults.
             plain = _PlainServer(uvicorn.Config(server, log_config=None))
-            tasks.start_soon(plain.serve, [listener])
+            tasks.start_soon(plain.serve, listeners)
             await plain.is_up.wait()
             yield server
             plain.should_exit = True
