@@ -11,7 +11,7 @@ which the ids in the packets let the peer drop, and a ping per packet would doub
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 import msgspec
 
@@ -19,12 +19,17 @@ from statecore.effects import Effect, Ping, Send
 from statecore.envelope import Envelope
 from statecore.packets import PacketType
 
-__all__ = ["PING_EVERY", "Entry", "Mailbox", "Outbox"]
+__all__ = ["PING_EVERY", "Entry", "Mailbox", "Outbox", "weight"]
 
 PING_EVERY = 16
 
-# The keys and the timestamps around ``data``, rounded up: what a packet weighs beyond its data.
-OVERHEAD = 256
+# The keys and four timestamps of 24 characters around ``data``, rounded up.
+OVERHEAD = 320
+
+
+def weight(packet: Envelope) -> int:
+    """The most bytes that a packet has on the wire; what the bounds count."""
+    return OVERHEAD + 6 * len(packet.subject_id) + len(bytes(packet.data))
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -44,17 +49,18 @@ class Entry(msgspec.Struct, frozen=True):
     @property
     def size(self) -> int:
         """Bytes, about; what the bounds count."""
-        return OVERHEAD + len(bytes(self.packet.data))
+        return weight(self.packet)
 
-    def key(self, base: int) -> Hashable:
-        """Without times, and with the offset relative to the oldest."""
-        packet = self.packet
+    def key(self, base: int, rename: Callable[[str], Hashable]) -> Hashable:
+        """Without times, with ids renamed and with the offset relative to the oldest."""
+        packet, by = self.packet, self.handled_by
+        asks = packet.packet_type in (PacketType.REGISTER_AGENT, PacketType.SUBMIT_ONBOARDING)
         return (
             self.offset - base,
             packet.packet_type,
-            packet.subject_id,
-            bytes(packet.data),
-            self.handled_by,
+            rename(packet.subject_id),
+            b"" if asks else bytes(packet.data),  # of a question it holds the request's id
+            None if by is None else (by[0], rename(by[1])),
         )
 
 
@@ -119,15 +125,17 @@ class _Flow:
         if len(self.sent) >= PING_EVERY:
             self.ping(out)
 
-    def _key(self) -> Hashable:
-        base = (self.sent or self.waiting or [None])[0]
-        first = base.offset if base is not None else self.next_offset
+    def _key(
+        self, rename: Callable[[str], Hashable], socket: Callable[[str], Hashable]
+    ) -> Hashable:
+        entries = self.sent or self.waiting
+        first = entries[0].offset if entries else self.next_offset
         return (
-            self.connection,
+            socket(self.connection or ""),
             self.pings,
             None if self.proving is None else self.proving - first,
-            tuple(entry.key(first) for entry in self.sent),
-            tuple(entry.key(first) for entry in self.waiting),
+            tuple(entry.key(first, rename) for entry in self.sent),
+            tuple(entry.key(first, rename) for entry in self.waiting),
         )
 
     def _copy_to(self, other: _Flow) -> None:
@@ -198,9 +206,9 @@ class Mailbox(_Flow):
         self._copy_to(other)
         return other
 
-    def key(self) -> Hashable:
-        """Canonical and hashable, without times."""
-        return self._key()
+    def key(self, rename: Callable[[str], Hashable], socket: Callable[[str], Hashable]) -> Hashable:
+        """Canonical and hashable, with ids and connections renamed and without times."""
+        return self._key(rename, socket)
 
 
 class Outbox(_Flow):
@@ -230,7 +238,7 @@ class Outbox(_Flow):
 
     def has_room(self, packet: Envelope, limit: int) -> bool:
         """Whether this packet fits under the bound."""
-        return self.size + OVERHEAD + len(bytes(packet.data)) <= limit
+        return self.size + weight(packet) <= limit
 
     def add(
         self, packet: Envelope, out: list[Effect], handled_by: tuple[str, str] | None = None
@@ -244,23 +252,33 @@ class Outbox(_Flow):
         else:
             self._send(entry, out)
 
-    def holds(self, subject_id: str) -> bool:
-        """Whether a registration still waits to be sent."""
-        return any(
-            (entry.packet.packet_type, entry.packet.subject_id)
-            == (PacketType.REGISTER_AGENT, subject_id)
+    def unsent(self) -> set[str]:
+        """The request ids of the registrations that still wait to be sent."""
+        return {
+            entry.packet.subject_id
             for entry in self.waiting
-        )
+            if entry.packet.packet_type == PacketType.REGISTER_AGENT
+        }
 
-    def withdraw(self, subject_id: str) -> bool:
+    def withdraw(self, request_id: str) -> bool:
         """Take back a registration that was not sent; ``False`` when it is not there any more."""
-        if not self.holds(subject_id):
-            return False
-        taken = [entry for entry in self.waiting if entry.packet.subject_id == subject_id]
-        self.waiting = deque(e for e in self.waiting if e.packet.subject_id != subject_id)
-        for entry in taken:
-            self._settled(entry)
-        return True
+        before = len(self.waiting)
+        self._keep(lambda packet: not _asks(packet, request_id))
+        return len(self.waiting) < before
+
+    def forget(self, agent_id: str) -> None:
+        """Nothing about this agent may be sent any more: its id is somebody else's now."""
+        self.handled(("agent", agent_id))
+        self._keep(lambda packet: _asks(packet, packet.subject_id) or packet.subject_id != agent_id)
+
+    def _keep(self, stays: Callable[[Envelope], bool]) -> None:
+        for entries in (self.waiting, self.sent):
+            kept = [entry for entry in entries if stays(entry.packet)]
+            for entry in entries:
+                if not stays(entry.packet):
+                    self._settled(entry)
+            entries.clear()
+            entries.extend(kept)
 
     def handled(self, by: tuple[str, str]) -> None:
         """The core showed that it handled this work: it need not be sent again."""
@@ -269,10 +287,8 @@ class Outbox(_Flow):
 
     def proof_is_enough(self, by: tuple[str, str]) -> None:
         """Nothing more will show that this was handled: from now on a pong settles it."""
-        entries = self.unhandled.pop(by, None)
-        if entries is None:
-            return
-        plain = [Entry(entry.offset, entry.packet) for entry in entries]
+        self.waiting = deque(_plain(e) if e.handled_by == by else e for e in self.waiting)
+        plain = [_plain(entry) for entry in self.unhandled.pop(by, ())]
         if self.pings:
             self.sent = deque(sorted([*self.sent, *plain], key=lambda entry: entry.offset))
         else:
@@ -286,13 +302,13 @@ class Outbox(_Flow):
         other.unhandled = {by: entries.copy() for by, entries in self.unhandled.items()}
         return other
 
-    def key(self) -> Hashable:
-        """Canonical and hashable, without times."""
+    def key(self, rename: Callable[[str], Hashable], socket: Callable[[str], Hashable]) -> Hashable:
+        """Canonical and hashable, with ids and connections renamed and without times."""
         return (
-            self._key(),
+            self._key(rename, socket),
             frozenset(
-                (by, tuple(entry.key(entry.offset) for entry in entries))
-                for by, entries in self.unhandled.items()
+                (kind, rename(name), tuple(entry.key(entry.offset, rename) for entry in entries))
+                for (kind, name), entries in self.unhandled.items()
             ),
         )
 
@@ -303,3 +319,12 @@ class Outbox(_Flow):
         assert self.connection is not None
         out.append(Send(self.connection, entry.packet))
         self.unhandled.setdefault(entry.handled_by, []).append(entry)
+
+
+def _plain(entry: Entry) -> Entry:
+    return Entry(entry.offset, entry.packet)
+
+
+def _asks(packet: Envelope, request_id: str) -> bool:
+    """Whether this is the registration with this request id."""
+    return (packet.packet_type, packet.subject_id) == (PacketType.REGISTER_AGENT, request_id)

@@ -1,10 +1,15 @@
 """The bodies of the POST routes, checked and turned into packets (docs/protocol.md, "HTTP").
 
-What the page sent as its data stays the bytes that came. A multipart form's values are texts: the
-JSON that some of them hold is scanned like any other, and a timestamp among them becomes a number.
+1. What the page sent as its data stays the bytes that came.
+2. A multipart form's values are texts: the JSON that some of them hold is scanned like any other, and
+   a timestamp among them becomes a number.
+3. Upstream's core closes its connection when it fails on a packet, so what it needs of each body is
+   asked for here: the names of a worker, the texts of tips and feedback, files that were uploaded.
 """
 
 from __future__ import annotations
+
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -16,13 +21,18 @@ from statecore.envelope import (
     is_object,
     timestamp,
 )
-from statecore.errors import RemoteProtocolError
+from statecore.errors import PacketDecodeError, RemoteProtocolError
 from statecore.events import Request, Route
 from statecore.packets import SYSTEM_ID, PacketType
 
-__all__ = ["Form", "read_form"]
+__all__ = ["MAX_REGISTRATION", "Form", "check_error", "read_form"]
+
+MAX_REGISTRATION = (
+    1024  # characters of a registration id: assignment and worker, kept for each agent
+)
 
 _ABSENT = msgspec.Raw()
+_T = TypeVar("_T")
 
 
 class Form(msgspec.Struct, frozen=True):
@@ -40,6 +50,34 @@ class Form(msgspec.Struct, frozen=True):
 class _Provider(msgspec.Struct):
     worker_name: str
     agent_registration_id: str
+
+
+class _Tip(msgspec.Struct):
+    header: str
+    text: str
+
+
+class _Question(msgspec.Struct):
+    question: str
+    text: str
+
+
+class _Feedback(msgspec.Struct):
+    data: list[_Question]
+
+
+class _Metadata(msgspec.Struct):
+    tips: _Tip | msgspec.UnsetType = msgspec.UNSET
+    feedback: _Feedback | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Submission(msgspec.Struct):
+    files: list[msgspec.Raw] | None = None
+
+
+class _Error(msgspec.Struct):
+    error_type: Any = None
+    text: msgspec.Raw = _ABSENT
 
 
 class _Body(msgspec.Struct):
@@ -74,13 +112,12 @@ def read_form(request: Request, limit: int) -> Form:
             kind, data = PacketType.SUBMIT_UNIT, _final_data(request, body, limit)
         case Route.SUBMIT_METADATA:
             subject = key = _agent(body.USED_AGENT_ID)
-            kind, data = PacketType.SUBMIT_METADATA, _json(request, body.metadata, limit)
-            if not is_object(data):
-                raise _missing("metadata", "a JSON object such as {tips} or {feedback}")
+            kind, data = PacketType.SUBMIT_METADATA, _metadata(request, body, limit)
         case Route.LOG_ERROR:
             # A page that never got an agent may still have something to say.
             subject = key = _agent(body.USED_AGENT_ID) if body.USED_AGENT_ID else SYSTEM_ID
             kind, data = PacketType.LOG_ERROR, _present("error_data", body.error_data)
+            check_error(data)
         case _:
             raise AssertionError(request.route)
     stamp = timestamp(body.client_timestamp)
@@ -91,11 +128,13 @@ def _registration(request: Request, body: _Body) -> tuple[PacketType, str, str, 
     provider_data = _present("provider_data", body.provider_data)
     if not is_object(provider_data):
         raise _missing("provider_data", "a JSON object")
-    provider = decode_json(_Provider, bytes(provider_data), limit=len(request.body))
+    provider = _inside("provider_data", _Provider, provider_data)
     # Without these two upstream's core never answers (docs/protocol.md, "register_agent").
     for field in ("worker_name", "agent_registration_id"):
-        if not getattr(provider, field):
-            raise _missing(f"provider_data.{field}", "a text that is not empty")
+        if not 0 < len(getattr(provider, field)) <= MAX_REGISTRATION:
+            raise _missing(
+                f"provider_data.{field}", f"a text of 1 to {MAX_REGISTRATION:,} characters"
+            )
     data = encode_data({"provider_data": provider_data, "request_id": request.id})
     return PacketType.REGISTER_AGENT, request.id, provider.agent_registration_id, data
 
@@ -114,10 +153,16 @@ def _onboarding(request: Request, body: _Body) -> tuple[PacketType, str, str, ms
 
 
 def _final_data(request: Request, body: _Body, limit: int) -> msgspec.Raw:
-    given = body.final_string_data if len(bytes(body.final_string_data)) else body.final_data
+    is_text = len(bytes(body.final_string_data)) > 0
+    name = "final_string_data" if is_text else "final_data"
+    given = body.final_string_data if is_text else body.final_data
     if not request.uploads:
-        return _json(request, given, limit)
-    fields = _fields("final_data", _json(request, given, limit)) if len(bytes(given)) else {}
+        data = _json(name, request, given, limit)
+        if is_object(data) and _inside(name, _Submission, data).files:
+            # The core fetches each of them by its name, and fails on what was never uploaded.
+            raise _missing(f"{name}.files", "no such field: files come as parts of a form")
+        return data
+    fields = _fields(name, _json(name, request, given, limit)) if len(bytes(given)) else {}
     fields["files"] = encode_data(request.uploads)
     by_field: dict[str, list[object]] = {}
     for upload in request.uploads:
@@ -126,13 +171,66 @@ def _final_data(request: Request, body: _Body, limit: int) -> msgspec.Raw:
     return encode_data(fields)
 
 
-def _json(request: Request, value: msgspec.Raw, limit: int) -> msgspec.Raw:
+def _metadata(request: Request, body: _Body, limit: int) -> msgspec.Raw:
+    data = _json("metadata", request, body.metadata, limit)
+    if not is_object(data):
+        raise _missing("metadata", "a JSON object such as {tips} or {feedback}")
+    _inside("metadata", _Metadata, data)
+    return data
+
+
+def check_error(data: msgspec.Raw) -> None:
+    """What upstream's core needs of a log_error (docs/protocol.md, "The core").
+
+    It looks for an ``error_type`` in whatever comes, and for the text of a version mismatch.
+
+    Raises:
+        RemoteProtocolError: the core would fail on it.
+    """
+    raw = bytes(data)
+    if raw[:1] == b'"':
+        if "error_type" not in decode_json(str, raw, limit=len(raw)):
+            return
+    elif is_object(data):
+        error = decode_json(_Error, raw, limit=len(raw))
+        if error.error_type != "version-mismatch" or len(bytes(error.text)):
+            return
+    raise RemoteProtocolError(
+        "a log_error that the core cannot read",
+        error_type="wrong-type",
+        field="data",
+        expected="a JSON object such as {error_type, text}, or a plain text",
+    )
+
+
+def _json(name: str, request: Request, value: msgspec.Raw, limit: int) -> msgspec.Raw:
     """The value, or in a form the JSON that its text holds."""
-    _present("final_data or metadata", value)
+    _present(name, value)
     if not request.form:
         return value
     text = decode_json(str, bytes(value), limit=limit)
-    return decode_json(msgspec.Raw, text.encode("utf-8", "surrogatepass"), limit=limit)
+    try:
+        return decode_json(msgspec.Raw, text.encode("utf-8", "surrogatepass"), limit=limit)
+    except PacketDecodeError as error:
+        raise _at(name, error) from None
+
+
+def _inside(name: str, kind: type[_T], data: msgspec.Raw) -> _T:
+    """What we must know of a part of the body."""
+    try:
+        return decode_json(kind, bytes(data), limit=len(bytes(data)))
+    except PacketDecodeError as error:
+        raise _at(name, error) from None
+
+
+def _at(name: str, error: PacketDecodeError) -> PacketDecodeError:
+    """The same error, with the whole way to the field."""
+    return PacketDecodeError(
+        f"{name}: {error.text}",
+        error_type=error.error_type,
+        field=f"{name}.{error.field}" if error.field else name,
+        expected=error.expected,
+    )
 
 
 def _fields(name: str, value: msgspec.Raw) -> dict[str, msgspec.Raw]:

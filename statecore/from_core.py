@@ -3,44 +3,41 @@
 1. The core is re-pointed at each authenticated ``alive``: after a drop it sends nothing else.
 2. An answer is given to every POST that waits for it, and moves the seat by one trigger.
 3. What the core sends to a page is never refused by state; it waits when there is no socket.
-4. The poll is the core's heartbeat. What the router reports is the core's own last word, or that the
-   link ended the agent; never an inference.
+4. The poll is the core's heartbeat; ``report.py`` answers it.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from statecore.effects import CancelTimer, Close, Effect, Reply, Send, SetTimer
-from statecore.envelope import EMPTY, Envelope, encode_data, is_object
+from statecore.effects import CancelTimer, Close, Effect, Reply, SetTimer
+from statecore.envelope import Envelope, is_object
 from statecore.errors import RemoteProtocolError
 from statecore.events import Principal
-from statecore.lifecycle import LIFECYCLE, Trigger
+from statecore.lifecycle import LinkTrigger, Trigger
+from statecore.moves import after_move, drop, push
 from statecore.packets import PACKETS, SYSTEM_ID, PacketType, Party
+from statecore.report import report_statuses
 from statecore.requests import Pending
 from statecore.router_state import (
     CLOSE_CORE_REPLACED,
     CLOSE_REPLACED,
     CLOSE_TAKEN_OVER,
-    CLOSE_UNKNOWN,
     Connection,
     RouterState,
 )
-from statecore.seats import Held, Seat
+from statecore.seats import Seat
 from statecore.settings import RouterOptions
-from statecore.status import LinkState, Status
+from statecore.status import LinkState, State, Status
 
 __all__ = ["attach_core", "core_packet", "may_be_core"]
-
-# So many agents fit into one return_statuses with room to spare: upstream reads 1 MiB a message.
-STATUSES_A_PACKET = 2_000
 
 _ONBOARDING = "onboarding"  # the page, too, tells an onboarding agent by how its id begins
 
 
 class _Details(msgspec.Struct):
     request_id: str
-    agent_id: str | None = None
+    agent_id: str | None  # a page throws when the key is missing
     failure_reason: str | None = None
 
 
@@ -85,6 +82,7 @@ def attach_core(router: RouterState, connection: Connection, out: list[Effect]) 
         old.is_core, old.replaced = False, True
         core_gone(router, out)
     router.core, connection.is_core = connection.name, True
+    router.report_all = True  # while it was away, it may have changed its mind about an end
     router.outbox.connect(connection.name, pings=connection.pings, out=out)
 
 
@@ -92,8 +90,9 @@ def core_gone(router: RouterState, out: list[Effect]) -> None:
     """The core's connection dropped: what was not settled is sent again, a registration never."""
     router.core = None
     router.outbox.disconnect()
+    unsent = router.outbox.unsent()
     for pending in list(router.requests):
-        if pending.kind == PacketType.REGISTER_AGENT and not router.outbox.holds(pending.id):
+        if pending.kind == PacketType.REGISTER_AGENT and pending.id not in unsent:
             pending.lost = True
             if not pending.waiting:
                 out.append(CancelTimer(("orphan", pending.id)))
@@ -128,8 +127,15 @@ def core_packet(router: RouterState, packet: Envelope, out: list[Effect]) -> Non
             _update_status(router, packet, out)
         case PacketType.CLIENT_BOUND_LIVE_UPDATE:
             _to_page(router, _seat_of(router, packet), packet, out)
+        case PacketType.REQUEST_STATUSES:
+            report_statuses(router, packet, out)
         case _:
-            _request_statuses(router, packet, out)
+            raise RemoteProtocolError(
+                f"alive of the core names {packet.subject_id[:64]!r}",
+                error_type="bad-field",
+                field="subject_id",
+                expected=SYSTEM_ID,
+            )
 
 
 def _agent_details(router: RouterState, packet: Envelope, out: list[Effect]) -> None:
@@ -140,7 +146,7 @@ def _agent_details(router: RouterState, packet: Envelope, out: list[Effect]) -> 
             f"agent_details: {error}",
             error_type="wrong-type",
             field="data",
-            expected="request_id as a text, agent_id as a text or null",
+            expected="request_id and failure_reason as texts, agent_id as a text or null",
         ) from None
     pending = router.requests.find(details.request_id)
     if pending is None:
@@ -159,11 +165,14 @@ def _agent_details(router: RouterState, packet: Envelope, out: list[Effect]) -> 
         out.append(CancelTimer(("orphan", pending.id)))
     if details.agent_id:
         _seated(router, pending, details.agent_id, packet, out)
-    else:
-        seat = _asker(router, pending)
+        return
+    seat = _asker(router, pending)
+    if pending.kind == PacketType.SUBMIT_ONBOARDING:
         seat.answer = packet.data
-        seat.fire(Trigger.DETAILS_REFUSED, details.failure_reason or "refused")
-        router.after_move(seat, out)
+    seat.fire(Trigger.DETAILS_REFUSED, details.failure_reason or "refused")
+    # Nothing more will be said of an agent that never got in.
+    router.outbox.proof_is_enough(("agent", seat.agent_id))
+    after_move(router, seat, out)
 
 
 def _asker(router: RouterState, pending: Pending) -> Seat:
@@ -178,20 +187,14 @@ def _seated(
 ) -> None:
     """The core named an agent in its answer: find its seat, or make the asker's seat that one."""
     seat = _asker(router, pending)
-    is_onboarding = pending.kind == PacketType.SUBMIT_ONBOARDING
-    registration = seat.registration if is_onboarding else pending.key
+    asked = pending.kind == PacketType.REGISTER_AGENT
+    registration = pending.key if asked else seat.registration
     named = router.seats.find(agent_id)
-    if named is not None and named.registration and named.registration != registration:
+    if named is not None and not _same(named.registration, registration):
         # A new core database starts again at "1" (docs/protocol.md, "Agent ids").
-        router.drop(named, CLOSE_TAKEN_OVER, "a new task run has begun", out)
-    if not is_onboarding:
-        former = router.seats.of_registration(registration)
-        if former is not None and former.agent_id != agent_id:
-            if former.agent_id.startswith(_ONBOARDING) and not agent_id.startswith(_ONBOARDING):
-                seat, is_onboarding = former, True  # its answer was lost; the reload asks again
-            else:
-                router.drop(former, CLOSE_TAKEN_OVER, "a new task run has begun", out)
-                seat = Seat()
+        drop(router, named, CLOSE_TAKEN_OVER, "a new task run has begun", out)
+    if asked:
+        seat = _registered(router, seat, agent_id, out)
     known = router.seats.current(agent_id)
     if known is not None and known is not seat:
         seat = _absorb(router, seat, known, out)
@@ -200,24 +203,51 @@ def _seated(
     seat.registration = registration
     router.seats.add(seat)
     router.known(seat)
-    if is_onboarding:
-        seat.answer = packet.data
-    else:
+    if asked:
         seat.mailbox.clear()  # past_live_updates carries what was sent before
+    if seat.former:
+        seat.answer = packet.data  # to its onboarding, too, should that be asked again
     onboards = agent_id.startswith(_ONBOARDING)
     seat.fire(Trigger.DETAILS_ONBOARDING if onboards else Trigger.DETAILS_AGENT)
-    router.after_move(seat, out)
+    after_move(router, seat, out)
+
+
+def _same(registration: str, other: str) -> bool:
+    """Whether two registrations may be the same; an agent that was not registered here has none."""
+    return not registration or not other or registration == other
+
+
+def _registered(router: RouterState, seat: Seat, agent_id: str, out: list[Effect]) -> Seat:
+    """Which seat goes on when a registration is answered with this agent."""
+    if not seat.agent_id:
+        # Its page was told that it failed, and yet there is a place: a new life.
+        return Seat() if seat.state == State.FAILED else seat
+    if seat.agent_id == agent_id:
+        return seat
+    passed = seat.agent_id.startswith(_ONBOARDING) and not agent_id.startswith(_ONBOARDING)
+    if passed and seat.state != State.FAILED:
+        router.onboarding_handled(seat.agent_id)  # its answer was lost; the reload asks again
+        return seat
+    drop(router, seat, CLOSE_TAKEN_OVER, "a new task run has begun", out)
+    return Seat()
 
 
 def _absorb(router: RouterState, seat: Seat, known: Seat, out: list[Effect]) -> Seat:
     """The core's push was faster than its answer: the seat that it made goes on."""
-    if seat.agent_id:
-        connection = router.connections.get(seat.connection or "")
+    if not seat.agent_id:
+        return known
+    connection = router.connections.get(seat.connection or "")
+    named_by, was_lost = seat.named_by, seat.link == LinkState.LOST
+    known.held, seat.held = [*seat.held, *known.held], []
+    if connection is not None:
         router.unbind(seat)
-        router.drop(seat, CLOSE_REPLACED, "its agent has a new id", out)
-        known.former = (*known.former, *seat.former, seat.agent_id)
-        if connection is not None and known.connection is None:
-            router.bind(connection, known, seat.named_by, out)
+        router.bind(connection, known, named_by, out)
+    drop(router, seat, CLOSE_REPLACED, "its agent has a new id", out)
+    known.former = (*known.former, *seat.former, seat.agent_id)
+    if was_lost and known.link == LinkState.ABSENT:
+        known.named_by = named_by
+        known.fire_link(LinkTrigger.OPENED)
+        router.link_closed(known, out)
     return known
 
 
@@ -232,6 +262,7 @@ def _rename(router: RouterState, seat: Seat, agent_id: str, out: list[Effect]) -
     connection = router.connections.get(seat.connection or "")
     if connection is not None:
         connection.agent_id = agent_id
+    router.outbox.proof_is_enough(("agent", seat.agent_id))  # no status will come for the old id
     router.seats.rename(seat, agent_id)
     seat.pushed = Status.NONE  # of the new agent the core has not said a word yet
     seat.submitted = False
@@ -251,7 +282,7 @@ def _update_status(router: RouterState, packet: Envelope, out: list[Effect]) -> 
         )
     seat = _seat_of(router, packet)
     if not router.seats.is_alias(packet.subject_id):
-        router.push(seat, status, out)
+        push(router, seat, status, out)
     _to_page(router, seat, packet, out)
 
 
@@ -276,69 +307,3 @@ def _seat_of(router: RouterState, packet: Envelope) -> Seat:
         router.seats.add(seat)
     router.known(seat)
     return seat
-
-
-def _request_statuses(router: RouterState, packet: Envelope, out: list[Effect]) -> None:
-    router.core_heard_at = packet.router_incoming_timestamp or router.core_heard_at
-    router.outbox.ping(out)
-    for seat in list(router.seats):
-        _age_held(router, seat, out)
-        _age_unknown(router, seat, out)
-    statuses: dict[str, str] = {}
-    for seat in router.seats:
-        if seat.core_knows_the_end:
-            continue
-        seat.told = seat.told or seat.link_ended
-        statuses[seat.agent_id] = seat.reported
-    names = list(statuses)
-    for first in range(0, max(1, len(names)), STATUSES_A_PACKET):
-        part = {name: statuses[name] for name in names[first : first + STATUSES_A_PACKET]}
-        assert router.core is not None
-        out.append(
-            Send(
-                router.core,
-                Envelope(
-                    PacketType.RETURN_STATUSES,
-                    SYSTEM_ID,
-                    encode_data(part) if part else EMPTY,
-                    packet.server_timestamp,
-                    packet.router_incoming_timestamp,
-                ),
-            )
-        )
-
-
-def _age_held(router: RouterState, seat: Seat, out: list[Effect]) -> None:
-    """One more poll has passed: refuse what has been held for long enough."""
-    if not seat.held:
-        return
-    kept = []
-    for item in seat.held:
-        if item.polls + 1 <= router.options.held_polls:
-            kept.append(Held(item.packet, item.polls + 1))
-        elif seat.connection is not None:
-            error = RemoteProtocolError(
-                f"live_update while {seat.state}: the task has not started",
-                error_type="illegal-in-state",
-                field="packet_type",
-                expected=", ".join(LIFECYCLE.legal(seat.state)),
-            )
-            router.refuse(seat.connection, error, out)
-    seat.held = kept
-
-
-def _age_unknown(router: RouterState, seat: Seat, out: list[Effect]) -> None:
-    """An agent that only a page has named, and of which the core says nothing, is refused."""
-    if seat.agent_id not in router.seats.unknown:
-        return
-    seat.polls += 1
-    if seat.polls > router.options.held_polls:
-        if seat.connection is not None:
-            error = RemoteProtocolError(
-                f"the core knows no agent {seat.agent_id}",
-                error_type="unknown-agent",
-                field="subject_id",
-                expected="an agent id that /request_agent answered",
-            )
-            router.refuse(seat.connection, error, out)
-        router.drop(seat, CLOSE_UNKNOWN, "the core knows no such agent", out)

@@ -3,7 +3,8 @@
 1. A question (``/request_agent``, ``/submit_onboarding``) waits to its limit and then gets 200 with null
    ids and the truth as ``failure_reason``: on any other answer the npm page would load for ever.
 2. Work (``/submit_task``, metadata, errors) gets its 2xx as soon as the outbox has it, and 503 when it
-   cannot be kept. It is never refused for the agent's state.
+   cannot be kept. It is never refused for the agent's state. Of an agent that the core has not named
+   (a restart) it waits until the core does.
 3. A body that is not understood gets 4xx with the field and what is expected; nothing changes.
 """
 
@@ -13,18 +14,17 @@ import msgspec
 
 from statecore.effects import CancelTimer, Count, Effect, Reply, Save, SetTimer
 from statecore.envelope import Envelope, decode_json, encode_data, encode_envelope
-from statecore.errors import ProtocolError, RemoteProtocolError
+from statecore.errors import RemoteProtocolError
 from statecore.events import Request, Route
 from statecore.forms import Form, read_form
-from statecore.lifecycle import Action, Trigger
+from statecore.lifecycle import Trigger
+from statecore.moves import check_room, check_size, done, hold_work, take_work, work_expired
 from statecore.packets import SYSTEM_ID, PacketType
-from statecore.requests import Pending
-from statecore.router_state import RouterState
+from statecore.requests import Pending, failure
+from statecore.router_state import RouterState, refusal
 from statecore.seats import Seat
 
 __all__ = ["http_request", "orphan_expired", "request_expired"]
-
-_STATUS_CODES = {"not-json": 400, "too-large": 413, "outbox-full": 503}
 
 AWAY = (
     "The task's server is not reachable at the moment. You have not been signed up and nothing "
@@ -49,7 +49,7 @@ def http_request(router: RouterState, request: Request, out: list[Effect]) -> No
             _task_config(router, request, out)
             return
         form = read_form(request, router.options.frame_limit)
-        router.check_size(form.packet)
+        check_size(router, form.packet)
         if form.packet.packet_type == PacketType.REGISTER_AGENT:
             _ask(router, request, form, out)
         elif form.packet.packet_type == PacketType.SUBMIT_ONBOARDING:
@@ -58,13 +58,14 @@ def http_request(router: RouterState, request: Request, out: list[Effect]) -> No
             _work(router, request, form, out)
     except RemoteProtocolError as error:
         out.append(Count("refused", error.error_type))
-        out.append(_refusal(request, error))
+        out.append(refusal(request.id, error))
 
 
 def request_expired(router: RouterState, post: str, out: list[Effect]) -> None:
     """A POST has waited to its limit: tell the worker the truth."""
     pending = router.requests.of_post(post)
     if pending is None:
+        work_expired(router, post, out)
         return
     router.requests.leave(pending, post)
     withdrawn = False
@@ -77,44 +78,49 @@ def request_expired(router: RouterState, post: str, out: list[Effect]) -> None:
         if pending.kind == PacketType.REGISTER_AGENT:
             pending.newborn.fire(Trigger.REQUEST_EXPIRED, "no answer in time")
     out.append(Count("request-expired"))
-    out.append(_failure(post, AWAY if withdrawn or router.core is None else SILENT))
+    # One that was sent before the core's connection dropped may have got its place.
+    is_unsent = withdrawn or (router.core is None and not pending.lost)
+    out.append(failure(post, AWAY if is_unsent else SILENT))
 
 
-def orphan_expired(router: RouterState, request_id: str) -> None:
+def orphan_expired(router: RouterState, request_id: str, out: list[Effect]) -> None:
     """Nobody has waited for this answer for a whole limit: the next one asks anew."""
     pending = router.requests.find(request_id)
-    if pending is not None and not pending.waiting:
-        router.requests.close(pending)
+    if pending is None or pending.waiting:
+        return
+    if pending.kind == PacketType.SUBMIT_ONBOARDING and router.core is None:
+        # It is work and still in the outbox. Asked anew, the core would answer neither.
+        out.append(SetTimer(("orphan", pending.id), router.options.request_wait))
+        return
+    router.requests.close(pending)
+    router.outbox.proof_is_enough(("request", pending.id))
 
 
 def _ask(router: RouterState, request: Request, form: Form, out: list[Effect]) -> None:
     kind = form.packet.packet_type
     pending = router.requests.in_flight(kind, form.key)
+    if len(router.requests) >= router.options.pending_requests or not (
+        pending or router.has_room(form.packet)
+    ):
+        out.append(Count("refused", "too-many-requests"))
+        out.append(failure(request.id, BUSY))
+        return
     if pending is not None:
         if not pending.waiting:
             out.append(CancelTimer(("orphan", pending.id)))
             if pending.newborn.is_final:  # its page was told that it failed; this is a new try
                 pending.newborn = Seat()
         router.requests.join(pending, request.id)
-    elif _is_busy(router, form.packet):
-        out.append(Count("refused", "too-many-requests"))
-        out.append(_failure(request.id, BUSY))
-        return
     else:
         is_work = kind == PacketType.SUBMIT_ONBOARDING
         if is_work:
-            router.seat_named(form.key).fire(Trigger.SUBMIT_ONBOARDING)
+            seat = router.seat_named(form.key)
+            seat.fire(Trigger.SUBMIT_ONBOARDING)
+            seat.heard = True
             out.append(Save(encode_envelope(form.packet)))
         router.requests.ask(Pending(request.id, kind, form.key))
         router.outbox.add(form.packet, out, ("request", request.id) if is_work else None)
     out.append(SetTimer(("request", request.id), router.options.request_wait))
-
-
-def _is_busy(router: RouterState, packet: Envelope) -> bool:
-    options = router.options
-    return len(router.requests) >= options.pending_requests or not router.outbox.has_room(
-        packet, options.outbox_bytes
-    )
 
 
 def _onboarding(router: RouterState, request: Request, form: Form, out: list[Effect]) -> None:
@@ -127,73 +133,39 @@ def _onboarding(router: RouterState, request: Request, form: Form, out: list[Eff
         return
     if seat is None:
         router.check_name(form.key)
-    else:
-        seat.heard = True
     _ask(router, request, form, out)
 
 
 def _work(router: RouterState, request: Request, form: Form, out: list[Effect]) -> None:
     packet = form.packet
-    router.check_room(packet)
-    done = Reply(request.id, 200, bytes(encode_data({"status": "submitted"})))
+    check_room(router, packet)
     if packet.packet_type == PacketType.LOG_ERROR:
         out.append(Save(encode_envelope(packet)))
         router.outbox.add(packet, out)
-        out.append(done)
+        out.append(done(request.id))
         return
     if router.seats.find(form.key) is None:
         router.check_name(form.key)
     seat = router.seat_named(form.key)
+    if router.seats.is_unknown(seat):
+        hold_work(router, seat, packet, request.id, out)
+    else:
+        take_work(router, seat, packet, request.id, out)
     seat.heard = True
-    # Work of an agent that has ended: no status will show that it was handled, a pong must do.
-    by = None if seat.is_final else ("agent", packet.subject_id)
-    is_unit = packet.packet_type == PacketType.SUBMIT_UNIT
-    row = seat.fire(Trigger.SUBMIT_UNIT if is_unit else Trigger.SUBMIT_METADATA)
-    assert row is not None  # rule 2: every state has a row for work
-    if row.action == Action.FORWARD:
-        out.append(Save(encode_envelope(packet)))
-        router.outbox.add(packet, out, by)
-    if is_unit:
-        seat.submitted = True
-    if row.dest is not None:
-        seat.link_ended = False
-        router.after_move(seat, out)
-    out.append(done)
 
 
 def _task_config(router: RouterState, request: Request, out: list[Effect]) -> None:
     versions = decode_json(_Versions, request.body)
-    if versions.expected is not None and versions.mephisto_task_version != versions.expected:
+    used, expected = versions.mephisto_task_version, versions.expected
+    if expected is not None and used != expected:
         text = (
-            f"the page uses mephisto-task {versions.mephisto_task_version}, the task expects "
-            f"{versions.expected}: install mephisto-task@{versions.expected}"
+            f"the page uses mephisto-task {str(used)[:64]}, the task expects "
+            f"{expected}: install mephisto-task@{expected}"
         )
         data = encode_data({"error_type": "version-mismatch", "text": text})
         packet = Envelope(PacketType.LOG_ERROR, SYSTEM_ID, data, None, request.at)
-        if router.outbox.has_room(packet, router.options.outbox_bytes):
+        if router.has_room(packet):
             router.outbox.add(packet, out)
         else:  # a report may be lost; the page must still get its configuration
             out.append(Count("dropped", "version-mismatch"))
     out.append(Reply(request.id, 200, b"{}"))
-
-
-def _failure(post: str, reason: str) -> Reply:
-    data = {
-        "request_id": post,
-        "worker_id": None,
-        "agent_id": None,
-        "init_task_data": None,
-        "failure_reason": reason,
-    }
-    return Reply(post, 200, Envelope(PacketType.AGENT_DETAILS, SYSTEM_ID, encode_data(data)))
-
-
-def _refusal(request: Request, error: ProtocolError) -> Reply:
-    told = {
-        "error_type": error.error_type,
-        "text": str(error),
-        "field": error.field,
-        "expected": error.expected,
-    }
-    code = _STATUS_CODES.get(error.error_type, 422)
-    return Reply(request.id, code, bytes(encode_data(told)), retry_after=5 if code == 503 else None)

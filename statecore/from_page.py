@@ -11,11 +11,13 @@ from __future__ import annotations
 from statecore.effects import Count, Effect, Send
 from statecore.envelope import Envelope, encode_data, is_object
 from statecore.errors import RemoteProtocolError
+from statecore.forms import check_error
+from statecore.moves import check_live_update, check_room, take_live_update
 from statecore.packets import PACKETS, SYSTEM_ID, PacketType, Party
 from statecore.router_state import Connection, RouterState
 from statecore.seats import Seat
 
-__all__ = ["page_packet"]
+__all__ = ["is_system", "page_packet"]
 
 
 def page_packet(
@@ -48,26 +50,26 @@ def page_packet(
     known = _whose(router, connection, packet)
     action = ""
     if kind == PacketType.LOG_ERROR:
-        router.check_room(packet)
+        check_error(packet.data)
+        check_room(router, packet)
     elif kind == PacketType.MEPHISTO_BOUND_LIVE_UPDATE:
-        action = router.check_live_update(known, packet)
+        action = check_live_update(router, known, packet)
     # All is checked: from here on nothing is refused.
     seat = known or router.seat_named(packet.subject_id)
     seat.heard = True
     if not connection.agent_id:
         router.bind(connection, seat, packet.subject_id, out)
     elif kind == PacketType.ALIVE:
+        # The socket is the same, so all else that was sent is on its way (S3).
         seat.named_by = packet.subject_id or seat.named_by
-        router.welcome(connection, seat, out)
+        out.append(Send(connection.name, router.status_packet(seat)))
     match kind:
-        case PacketType.ALIVE:
-            pass  # bound and welcomed already
         case PacketType.HEARTBEAT:
             out.append(Send(connection.name, _heartbeat(router, seat, packet)))
         case PacketType.LOG_ERROR:
             router.outbox.add(packet, out)
-        case _:
-            router.take_live_update(seat, _under(seat, packet), action, out)
+        case PacketType.MEPHISTO_BOUND_LIVE_UPDATE:
+            take_live_update(router, seat, packet, action, out)
 
 
 def _whose(router: RouterState, connection: Connection, packet: Envelope) -> Seat | None:
@@ -107,19 +109,6 @@ def _heartbeat(router: RouterState, seat: Seat, packet: Envelope) -> Envelope:
         PacketType.HEARTBEAT,
         packet.subject_id or seat.named_by,
         encode_data(data),
-        packet.client_timestamp,
-        packet.router_incoming_timestamp,
-    )
-
-
-def _under(seat: Seat, packet: Envelope) -> Envelope:
-    """An old socket may still use the onboarding id: the core knows the agent by the new one."""
-    if packet.subject_id == seat.agent_id:
-        return packet
-    return Envelope(
-        packet.packet_type,
-        seat.agent_id,
-        packet.data,
         packet.client_timestamp,
         packet.router_incoming_timestamp,
     )

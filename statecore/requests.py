@@ -12,9 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field, replace
 
+from statecore.effects import Reply
+from statecore.envelope import Envelope, encode_data
+from statecore.packets import SYSTEM_ID, PacketType
 from statecore.seats import Seat
 
-__all__ = ["Pending", "Requests"]
+__all__ = ["Pending", "Requests", "failure"]
 
 
 @dataclass(slots=True)
@@ -116,3 +119,15 @@ class Requests:
             )
             for p in self._by_id.values()
         )
+
+
+def failure(post: str, reason: str) -> Reply:
+    """An answer without an agent and with the truth: on any other the npm page loads for ever."""
+    data = {
+        "request_id": post,
+        "worker_id": None,
+        "agent_id": None,
+        "init_task_data": None,
+        "failure_reason": reason,
+    }
+    return Reply(post, 200, Envelope(PacketType.AGENT_DETAILS, SYSTEM_ID, encode_data(data)))

@@ -38,8 +38,15 @@ from statecore.from_core import attach_core, core_gone, core_packet
 from statecore.from_http import http_request, orphan_expired, request_expired
 from statecore.from_page import is_system, page_packet
 from statecore.lifecycle import LinkTrigger
+from statecore.moves import drop, link_died
 from statecore.packets import PacketType
-from statecore.router_state import CLOSE_NOT_ALLOWED, CLOSE_SILENT, Connection, RouterState
+from statecore.router_state import (
+    CLOSE_NOT_ALLOWED,
+    CLOSE_SILENT,
+    CLOSE_UNKNOWN,
+    Connection,
+    RouterState,
+)
 from statecore.seats import Seat
 from statecore.settings import RouterOptions
 from statecore.status import LinkState
@@ -200,16 +207,17 @@ class RouterCore:
                 self._sweep(out)
                 out.append(SetTimer(SWEEP, self.state.options.heartbeat_limit / SWEEPS))
             case "retire":
-                self.state.seats.retire()
+                for seat in self.state.seats.retire():
+                    drop(self.state, seat, CLOSE_UNKNOWN, "its end is forgotten", out)
                 out.append(SetTimer(RETIRE, self.state.options.finished_kept))
             case "grace":
-                seat = self.state.seats.find(whose)
-                if seat is not None and seat.fire_link(LinkTrigger.GRACE_OVER) is not None:
-                    self.state.link_died(seat, out)
+                lost = self.state.seats.find(whose)
+                if lost is not None and lost.fire_link(LinkTrigger.GRACE_OVER) is not None:
+                    link_died(self.state, lost, out)
             case "request":
                 request_expired(self.state, whose, out)
             case "orphan":
-                orphan_expired(self.state, whose)
+                orphan_expired(self.state, whose, out)
             case _:
                 raise LocalProtocolError(
                     f"no timer is called {name!r}",
@@ -226,13 +234,15 @@ class RouterCore:
             seat.silent = 0 if seat.heard else seat.silent + 1
             seat.heard = False
             if seat.silent >= SWEEPS:
+                name = seat.connection
                 seat.fire_link(LinkTrigger.SILENT)
-                self.state.link_died(seat, out)
-                out.append(Close(seat.connection, CLOSE_SILENT, "no heartbeat"))
-                self.state.connections[seat.connection].replaced = True
+                link_died(self.state, seat, out)
+                out.append(Close(name, CLOSE_SILENT, "no heartbeat"))
+                self.state.connections[name].replaced = True
                 self.state.unbind(seat)
         for connection in self.state.connections.values():
-            if not (connection.is_core or connection.agent_id or connection.replaced):
+            named = connection.is_core or connection.agent_id or connection.replaced
+            if not named and connection.idle < SWEEPS:
                 connection.idle += 1
                 if connection.idle == SWEEPS:
                     out.append(Close(connection.name, CLOSE_SILENT, "no packet named an agent"))

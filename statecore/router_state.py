@@ -1,8 +1,8 @@
-"""What a router knows, and the few moves that pages, core and POSTs have in common.
+"""What a router knows: connections, seats, questions, and what waits for the core.
 
-``RouterState`` is plain data. The functions of ``from_page``, ``from_core`` and ``from_http`` work on it,
-each for one direction; ``router.py`` calls them. Effects are appended to a list in the order in which
-they shall happen.
+``RouterState`` is plain data with what every direction needs: refusing, naming, binding a socket. The
+functions of ``from_page``, ``from_core``, ``from_http`` and ``moves`` work on it; ``router.py`` calls
+them. Effects are appended to a list in the order in which they shall happen.
 """
 
 from __future__ import annotations
@@ -10,17 +10,19 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 
+import msgspec
+
 from statecore.delivery import Outbox
-from statecore.effects import CancelTimer, Close, Count, Effect, Send, SetTimer
+from statecore.effects import CancelTimer, Close, Count, Effect, Reply, Send, SetTimer
 from statecore.envelope import MAX_NAME, Envelope, encode_data
 from statecore.errors import ProtocolError, RemoteProtocolError
 from statecore.events import Principal
-from statecore.lifecycle import LIFECYCLE, STATUS_TRIGGERS, Action, LinkTrigger, Trigger
+from statecore.lifecycle import LinkTrigger
 from statecore.packets import SYSTEM_ID, PacketType
 from statecore.requests import Requests
-from statecore.seats import Held, Seat, Seats
+from statecore.seats import Seat, Seats
 from statecore.settings import RouterOptions
-from statecore.status import LinkState, State, Status
+from statecore.status import LinkState
 
 __all__ = [
     "CLOSE_CORE_REPLACED",
@@ -30,8 +32,9 @@ __all__ = [
     "CLOSE_TAKEN_OVER",
     "CLOSE_UNKNOWN",
     "Connection",
-    "RouterState",
     "Renamer",
+    "RouterState",
+    "refusal",
 ]
 
 # Application close codes (docs/protocol.md, "The page").
@@ -41,6 +44,15 @@ CLOSE_NOT_ALLOWED = 4003
 CLOSE_UNKNOWN = 4004
 CLOSE_SILENT = 4008
 CLOSE_TAKEN_OVER = 4009
+
+# Of a POST that is refused; all others get 422.
+_STATUS_CODES = {
+    "not-json": 400,
+    "too-large": 413,
+    "no-answer": 503,
+    "outbox-full": 503,
+    "too-early": 503,
+}
 
 
 @dataclass(slots=True)
@@ -87,6 +99,9 @@ class RouterState:
     seats: Seats = field(default_factory=Seats)
     requests: Requests = field(default_factory=Requests)
     outbox: Outbox = field(default_factory=Outbox)
+    held_bytes: int = 0  # of all seats: its room in the outbox is reserved
+    held_posts: dict[str, str] = field(default_factory=dict)  # POST to agent id
+    report_all: bool = False  # the core is new here: its next poll hears of ended agents too
 
     def copy(self) -> RouterState:
         """An independent copy."""
@@ -96,18 +111,28 @@ class RouterState:
             seats=self.seats.copy(),
             requests=self.requests.copy(),
             outbox=self.outbox.copy(),
+            held_posts=self.held_posts.copy(),
         )
 
     def key(self) -> Hashable:
         """Canonical and hashable: ids renumbered, offsets relative, no times."""
-        rename = Renamer()
+        rename, socket = Renamer(), Renamer()
         return (
-            self.core,
-            self.seats.key(rename),
+            socket(self.core or ""),
+            self.report_all,
+            self.seats.key(rename, socket),
             self.requests.key(rename),
-            self.outbox.key(),
+            self.outbox.key(rename, socket),
             tuple(
-                (c.name, c.pings, rename(c.agent_id), c.is_core, c.replaced, c.idle)
+                (
+                    socket(c.name),
+                    c.principal,
+                    c.pings,
+                    rename(c.agent_id),
+                    c.is_core,
+                    c.replaced,
+                    c.idle,
+                )
                 for c in self.connections.values()
             ),
         )
@@ -116,14 +141,8 @@ class RouterState:
 
     def refuse(self, connection: str, error: ProtocolError, out: list[Effect]) -> None:
         """Tell a peer why its packet was not taken. Nothing else changes (S9)."""
-        told = {
-            "error_type": error.error_type,
-            "text": str(error),
-            "field": error.field,
-            "expected": error.expected,
-        }
         out.append(Count("refused", error.error_type))
-        out.append(Send(connection, Envelope(PacketType.LOG_ERROR, SYSTEM_ID, encode_data(told))))
+        out.append(Send(connection, Envelope(PacketType.LOG_ERROR, SYSTEM_ID, _told(error))))
 
     def check_name(self, agent_id: str) -> None:
         """Whether an agent of whom nobody has heard (a restart) may be entered.
@@ -195,119 +214,6 @@ class RouterState:
         )
         out.extend(Count("dropped", "mailbox-full") for _ in range(dropped))
 
-    def check_room(self, packet: Envelope) -> None:
-        """What must hold before a packet is promised to the core.
-
-        Raises:
-            RemoteProtocolError: it is too large for the core, or the outbox is full.
-        """
-        self.check_size(packet)
-        if not self.outbox.has_room(packet, self.options.outbox_bytes):
-            raise RemoteProtocolError(
-                "too much waits for the backend already",
-                error_type="outbox-full",
-                expected="the backend to come back; try again later",
-            )
-
-    def check_size(self, packet: Envelope) -> None:
-        """Upstream's core closes its connection above 1 MiB (docs/protocol.md, "The core").
-
-        Raises:
-            RemoteProtocolError: the packet, with its keys, would be larger than the core takes.
-        """
-        options = self.options
-        is_error = packet.packet_type == PacketType.LOG_ERROR
-        limit = min(options.core_limit, options.error_limit) if is_error else options.core_limit
-        size = len(bytes(packet.data)) + len(packet.subject_id) * 6 + 256
-        if size > limit:
-            raise RemoteProtocolError(
-                f"{packet.packet_type} of {size:,} bytes",
-                error_type="too-large",
-                field="data",
-                expected=f"at most {limit:,} bytes",
-            )
-
-    def check_live_update(self, seat: Seat | None, packet: Envelope) -> str:
-        """What to do with a page's live update: ``Action.FORWARD`` or ``Action.HOLD``.
-
-        Args:
-            seat: ``None`` for an agent that is not known yet: it would be connecting.
-            packet: the live update.
-
-        Raises:
-            RemoteProtocolError: the agent has ended, too many are held, or it does not fit.
-        """
-        # No state changes, so the table is read and not fired: a trigger costs more than a relay.
-        state = State.CONNECTING if seat is None else seat.state
-        rows = LIFECYCLE.rows_for(state, Trigger.LIVE_UPDATE)
-        if not rows:
-            raise RemoteProtocolError(
-                f"live_update while {state}: {LIFECYCLE.refused[state, Trigger.LIVE_UPDATE]}",
-                error_type="illegal-in-state",
-                field="packet_type",
-                expected=", ".join(LIFECYCLE.legal(state)),
-            )
-        held = 0 if seat is None else len(seat.held)
-        if rows[0].action == Action.FORWARD and not held:
-            self.check_room(packet)
-            return Action.FORWARD
-        self.check_size(packet)
-        if held >= self.options.held_updates:
-            raise RemoteProtocolError(
-                f"{held} live updates wait already while {state}",
-                error_type="too-early",
-                expected="the task to start",
-            )
-        return Action.HOLD
-
-    def take_live_update(
-        self, seat: Seat, packet: Envelope, action: str, out: list[Effect]
-    ) -> None:
-        """Forward or hold a live update, as ``check_live_update`` said."""
-        if action == Action.FORWARD:
-            self.outbox.add(packet, out)
-        else:
-            seat.held.append(Held(packet))
-
-    def release_held(self, seat: Seat, out: list[Effect]) -> None:
-        """The state has moved: forward what is legal now, refuse what never will be."""
-        held, seat.held = seat.held, []
-        for index, item in enumerate(held):
-            try:
-                action = self.check_live_update(seat, item.packet)
-            except RemoteProtocolError as error:
-                self.refuse_seat(seat, error, out)
-                continue
-            if action == Action.HOLD:  # not yet: it and those after it keep their polls
-                seat.held = held[index:]
-                return
-            self.take_live_update(seat, item.packet, action, out)
-
-    def refuse_seat(self, seat: Seat, error: ProtocolError, out: list[Effect]) -> None:
-        """Tell the page of a seat, if it is there, why a packet that was held is not taken."""
-        if seat.connection is not None:
-            self.refuse(seat.connection, error, out)
-        else:
-            out.append(Count("refused", error.error_type))
-
-    def after_move(self, seat: Seat, out: list[Effect]) -> None:
-        """What follows every change of a seat's state."""
-        if seat.held:
-            self.release_held(seat, out)
-        if seat.is_final:
-            for oldest in self.seats.finished(seat, self.options.finished_agents):
-                self.drop(oldest, CLOSE_UNKNOWN, "the end of this agent is forgotten", out)
-
-    def link_died(self, seat: Seat, out: list[Effect]) -> None:
-        """The grace time is over, or a socket fell silent: the agent is disconnected (S6)."""
-        if seat.fire(Trigger.LINK_DEAD) is None:
-            return
-        seat.link_ended = True
-        out.append(Count("disconnected"))
-        if seat.connection is not None:
-            out.append(Send(seat.connection, self.status_packet(seat)))
-        self.after_move(seat, out)
-
     def unbind(self, seat: Seat) -> None:
         """The seat has no socket any more; what it did not prove waits again."""
         connection = self.connections.get(seat.connection or "")
@@ -315,16 +221,6 @@ class RouterState:
             connection.agent_id = ""
         seat.connection = None
         seat.mailbox.disconnect()
-
-    def drop(self, seat: Seat, code: int, reason: str, out: list[Effect]) -> None:
-        """Forget a seat whole: socket closed, mailbox, aliases and outcome gone."""
-        if seat.connection is not None:
-            out.append(Close(seat.connection, code, reason))
-            self.connections[seat.connection].replaced = True
-        self.unbind(seat)
-        if seat.link == LinkState.LOST:
-            out.append(CancelTimer(("grace", seat.agent_id)))
-        self.seats.drop(seat)
 
     def link_closed(self, seat: Seat, out: list[Effect]) -> None:
         """Its socket is gone: the grace time runs."""
@@ -337,18 +233,29 @@ class RouterState:
         self.seats.unknown.pop(seat.agent_id, None)
         seat.polls = 0
 
-    def push(self, seat: Seat, status: Status, out: list[Effect]) -> None:
-        """The core pushed a status: the table decides, the work that it proves is settled."""
-        self.known(seat)
-        seat.pushed = status
-        row = seat.fire(STATUS_TRIGGERS[status])
-        if row is None:
-            return
-        if row.dest is not None:
-            seat.link_ended = seat.told = False
-        by = ("agent", seat.agent_id)
-        if status in (Status.COMPLETED, Status.APPROVED, Status.SOFT_REJECTED, Status.REJECTED):
-            self.outbox.handled(by)
-        elif seat.is_final:
-            self.outbox.proof_is_enough(by)
-        self.after_move(seat, out)
+    def has_room(self, packet: Envelope) -> bool:
+        """Whether this packet may still be promised to the core (S8)."""
+        return self.outbox.has_room(packet, self.options.outbox_bytes - self.held_bytes)
+
+    def onboarding_handled(self, agent_id: str) -> None:
+        """The core showed that it has this agent's onboarding: it need not be sent again."""
+        asked = self.requests.in_flight(PacketType.SUBMIT_ONBOARDING, agent_id)
+        if asked is not None:
+            self.outbox.handled(("request", asked.id))
+
+
+def refusal(post: str, error: ProtocolError) -> Reply:
+    """The answer to a POST that is not taken."""
+    code = _STATUS_CODES.get(error.error_type, 422)
+    return Reply(post, code, bytes(_told(error)), retry_after=5 if code == 503 else None)
+
+
+def _told(error: ProtocolError) -> msgspec.Raw:
+    return encode_data(
+        {
+            "error_type": error.error_type,
+            "text": str(error),
+            "field": error.field,
+            "expected": error.expected,
+        }
+    )

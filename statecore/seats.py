@@ -28,10 +28,17 @@ _links = LifecycleMachine(LINK)
 
 
 class Held(msgspec.Struct, frozen=True):
-    """A live update that may become legal, and the polls it has waited."""
+    """What waits for the core to speak of its agent.
+
+    Args:
+        packet: a live update that may become legal, or work of an agent that may exist.
+        polls: the polls that it has waited.
+        post: the POST that waits with it; empty for a live update, and for work that got its 2xx.
+    """
 
     packet: Envelope
     polls: int = 0
+    post: str = ""
 
 
 @dataclass(slots=True)
@@ -107,8 +114,8 @@ class Seat:
         """An independent copy."""
         return replace(self, mailbox=self.mailbox.copy(), held=self.held.copy())
 
-    def key(self, rename: Callable[[str], Hashable]) -> Hashable:
-        """Canonical and hashable, with ids renamed and without times."""
+    def key(self, rename: Callable[[str], Hashable], socket: Callable[[str], Hashable]) -> Hashable:
+        """Canonical and hashable, with ids and connections renamed and without times."""
         return (
             rename(self.agent_id),
             rename(self.registration),
@@ -119,14 +126,17 @@ class Seat:
             self.submitted,
             self.link_ended,
             self.told,
-            self.connection,
+            socket(self.connection or ""),
             rename(self.named_by),
             self.heard,
             self.silent,
             self.polls,
-            None if self.answer is None else bytes(self.answer),
-            self.mailbox.key(),
-            tuple((h.packet.packet_type, bytes(h.packet.data), h.polls) for h in self.held),
+            self.answer is None,  # its text holds ids; what it said is in the state
+            self.mailbox.key(rename, socket),
+            tuple(
+                (h.packet.packet_type, bytes(h.packet.data), h.polls, rename(h.post))
+                for h in self.held
+            ),
         )
 
 
@@ -157,6 +167,10 @@ class Seats:
     def current(self, agent_id: str) -> Seat | None:
         """The seat whose current id this is."""
         return self._by_id.get(agent_id)
+
+    def is_unknown(self, seat: Seat) -> bool:
+        """Whether only a page has named this agent."""
+        return seat.agent_id in self.unknown
 
     def is_alias(self, agent_id: str) -> bool:
         """Whether this is the former id of a seat."""
@@ -194,7 +208,8 @@ class Seats:
         self._old.pop(agent_id, None)
         self.unknown.pop(agent_id, None)
         for alias in seat.former:
-            self._aliases.pop(alias, None)
+            if self._aliases.get(alias) == agent_id:
+                del self._aliases[alias]
         if self._by_registration.get(seat.registration) == agent_id:
             del self._by_registration[seat.registration]
 
@@ -207,15 +222,15 @@ class Seats:
         oldest = islice(chain(self._old, self._young), above)
         return [self._by_id[agent_id] for agent_id in oldest]
 
-    def retire(self) -> None:
-        """One retention period has passed. A seat with an open socket stays another one."""
-        for agent_id in list(self._old):
-            seat = self._by_id[agent_id]
-            if seat.connection is None:
-                self.drop(seat)
-            else:
-                self._young[agent_id] = None
-        self._old, self._young = self._young, {}
+    def retire(self) -> list[Seat]:
+        """One retention period has passed. Returns the seats to drop.
+
+        A seat with an open socket stays for another one.
+        """
+        old = [self._by_id[agent_id] for agent_id in self._old]
+        stay = {seat.agent_id: None for seat in old if seat.connection is not None}
+        self._old, self._young = {**self._young, **stay}, {}
+        return [seat for seat in old if seat.connection is None]
 
     def copy(self) -> Seats:
         """An independent copy."""
@@ -227,12 +242,12 @@ class Seats:
         other.unknown = self.unknown.copy()
         return other
 
-    def key(self, rename: Callable[[str], Hashable]) -> Hashable:
+    def key(self, rename: Callable[[str], Hashable], socket: Callable[[str], Hashable]) -> Hashable:
         """Canonical and hashable."""
         return (
-            tuple(seat.key(rename) for seat in self._by_id.values()),
+            tuple(seat.key(rename, socket) for seat in self._by_id.values()),
             tuple((rename(old), rename(new)) for old, new in self._aliases.items()),
-            tuple(rename(registration) for registration in self._by_registration),
+            tuple((rename(name), rename(of)) for name, of in self._by_registration.items()),
             tuple(rename(agent_id) for agent_id in self._young),
             tuple(rename(agent_id) for agent_id in self._old),
             tuple(rename(agent_id) for agent_id in self.unknown),

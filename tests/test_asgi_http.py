@@ -124,12 +124,18 @@ async def test_submission_while_the_core_is_away_is_kept_for_it(app: StatecoreAp
     async with app.running(), client_of(app) as client:
         assert (await client.post("/submit_task", json=UNIT)).status_code == 200
         core = CorePeer(app.driver)
+        core.say(
+            packet("update_status", "a1", {"status": "in task"})
+        )  # so the agent is no invention
         assert (await core.next("submit_unit"))["data"] == {"rating": 5}
 
 
 async def test_submission_that_cannot_be_kept_is_503_with_retry_after(page: Path) -> None:
     app = router_app(RouterOptions(outbox_bytes=100))
     async with app.running(), client_of(app) as client:
+        core = CorePeer(app.driver)
+        core.say(packet("update_status", "a1", {"status": "in task"}))
+        core.leave()
         answer = await client.post("/submit_task", json=UNIT)
     assert answer.status_code == 503
     assert int(answer.headers["retry-after"]) > 0
@@ -140,9 +146,11 @@ async def test_metadata_and_errors_are_forwarded(app: StatecoreApp) -> None:
     async with app.running(), client_of(app) as client:
         core = CorePeer(app.driver)
         core.say(packet("update_status", "a1", {"status": "in task"}))
-        tips = {"USED_AGENT_ID": "a1", "metadata": {"tips": {"text": "t"}}}
+        tips = {"USED_AGENT_ID": "a1", "metadata": {"tips": {"header": "h", "text": "t"}}}
         assert (await client.post("/submit_metadata", json=tips)).status_code == 200
-        assert (await core.next("submit_metadata"))["data"] == {"tips": {"text": "t"}}
+        assert (await core.next("submit_metadata"))["data"] == {
+            "tips": {"header": "h", "text": "t"}
+        }
         error = {"USED_AGENT_ID": "a1", "error_data": {"text": "oops"}}
         assert (await client.post("/log_error", json=error)).status_code == 200
         assert (await core.next("log_error"))["data"] == {"text": "oops"}

@@ -59,8 +59,8 @@ async def test_a_worker_talks_and_hands_in(router: str) -> None:
             assert (await core.receive("submit_unit"))["data"] == {"text": "done"}
             await core.status("1", "approved")
             await worker.wait_until(lambda it: it.outcome == "approved")
-            await worker.submit_metadata({"tips": {"text": "t"}})
-            assert (await core.receive("submit_metadata"))["data"] == {"tips": {"text": "t"}}
+            await worker.submit_metadata({"tips": {"header": "h", "text": "t"}})
+            assert (await core.receive("submit_metadata"))["data"] == {"tips": {"header": "h", "text": "t"}}
             await worker.report_error({"text": "odd"})
             assert (await core.receive("log_error"))["subject_id"] == "1"
 

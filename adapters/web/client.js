@@ -144,7 +144,7 @@ export class TaskWorker extends EventTarget {
     return this.#submission;
   }
 
-  /** Sends feedback or tips: `{feedback: {...}}` or `{tips: {...}}`. */
+  /** Sends `{feedback: {data: [{question, text}]}}` or `{tips: {header, text}}`. */
   async submitMetadata(metadata) {
     await this.#postJson("submit_metadata", { USED_AGENT_ID: this.agentId, metadata });
   }

@@ -115,12 +115,12 @@ async def test_multipart_submission_holds_json_texts(router: Router, core: Core,
 async def test_multipart_metadata_holds_json_text(router: Router, core: Core) -> None:
     """Section 2, POST /submit_metadata multipart: `metadata` is JSON text."""
     await router.register(core, "1")
-    texts = {"USED_AGENT_ID": "1", "metadata": '{"tips": {"text": "t"}}'}
+    texts = {"USED_AGENT_ID": "1", "metadata": '{"tips": {"header": "h", "text": "t"}}'}
     response = await router.http.post(
         "/submit_metadata", files=[(k, (None, v)) for k, v in texts.items()]
     )
     assert response.status_code == 200
-    expected = ("submit_metadata", "1", {"tips": {"text": "t"}})
+    expected = ("submit_metadata", "1", {"tips": {"header": "h", "text": "t"}})
     assert (await core.receive("submit_metadata")).brief == expected
 
 

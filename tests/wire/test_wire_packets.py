@@ -129,7 +129,7 @@ async def test_submit_unit_carries_the_final_data(router: Router, core: Core) ->
 
 @pytest.mark.parametrize(
     "metadata",
-    [{"tips": {"header": "h", "text": "t"}}, {"feedback": {"data": ["good"]}}],
+    [{"tips": {"header": "h", "text": "t"}}, {"feedback": {"data": [{"question": "q", "text": "good"}]}}],
     ids=["tips", "feedback"],
 )
 async def test_submit_metadata_carries_tips_or_feedback(
@@ -163,8 +163,8 @@ async def test_every_status_reaches_page_and_poll_as_it_came(
 ) -> None:
     """Section 1, update_status and return_statuses: the page hears it, the poll repeats it.
 
-    Once the core itself has said how an agent ended, it need not be told any more (DESIGN.md
-    section 4): such an agent may be left out, but never reported as anything else.
+    Once the core itself has said how an agent ended, it need not be told any more: such an agent
+    may be left out, but is never reported as anything else.
     """
     await router.register(core, "1")
     page = await router.page()

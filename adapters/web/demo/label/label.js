@@ -61,7 +61,7 @@ feedback.addEventListener("submit", (event) => {
   const text = find("feedback-text").value.trim();
   if (!text) return find("feedback-text").focus();
   handIn(feedback, async () => {
-    await worker.submitMetadata({ feedback: { text } });
+    await worker.submitMetadata({ feedback: { data: [{ question: "Was anything unclear?", text }] } });
     find("feedback-thanks").textContent = "Thank you, your feedback was handed in.";
     find("feedback-text").closest("form").classList.add("sent");
   });
