@@ -73,10 +73,14 @@ class SendUpdate(msgspec.Struct, frozen=True):
 
 
 class JudgeOnboarding(msgspec.Struct, frozen=True):
-    """An onboarding that was handed in is passed or failed."""
+    """An onboarding that was handed in is passed or failed.
+
+    Args:
+        passed: ``None`` when it could not be judged: the worker is told so and may try again.
+    """
 
     agent_id: str
-    passed: bool
+    passed: bool | None
 
 
 class EndAgent(msgspec.Struct, frozen=True):

@@ -111,13 +111,14 @@ class Backend:
                 expected="the agent of an OnboardingSubmitted, once",
             )
         worker = self.pool.workers[agent.worker]
-        worker.has_passed = event.passed
+        if event.passed is not None:
+            worker.has_passed = event.passed
         all_asked, agent.asked = agent.asked, []
         if agent.is_final:
             for asked in all_asked:
                 self.refuse_worker(asked, agent.worker, FailureReason.LEFT)
             return
-        found = self._seat_for(worker)
+        found = FailureReason.NOT_JUDGED if event.passed is None else self._seat_for(worker)
         if isinstance(found, FailureReason):
             agent.fire(Trigger.DETAILS_REFUSED, found)
             for asked in all_asked:

@@ -28,6 +28,7 @@ class FailureReason(StrEnum):
     TOO_MANY_AT_ONCE = "too-many-at-once"
     MAXIMUM_REACHED = "maximum-reached"
     NOTHING_AVAILABLE = "nothing-available"
+    NOT_JUDGED = "not-judged"
     LEFT = "left"
     SESSION_GONE = "session-gone"
     UNREADABLE = "unreadable"
@@ -51,6 +52,10 @@ SENTENCES: dict[FailureReason, str] = {
     ),
     FailureReason.NOTHING_AVAILABLE: (
         "There is no work for you in this task at the moment. You may try again later."
+    ),
+    FailureReason.NOT_JUDGED: (
+        "The task's program could not judge your answers. That is not your fault. "
+        "Load this page again to try once more."
     ),
     FailureReason.LEFT: (
         "You were disconnected before the introduction was judged. Load this page again to go on."

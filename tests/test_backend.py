@@ -431,6 +431,15 @@ def test_passing_when_the_work_has_run_out_says_so_and_may_be_retried() -> None:
     assert said(wire.register("bob"))[0] == details("q6", "2", "2", {"n": 2})
 
 
+def test_an_onboarding_that_could_not_be_judged_may_be_done_again() -> None:
+    wire = Wire(QUIZ)
+    wire.register("ann")
+    wire.onboard("onboarding_1", {})
+    judged = said(wire.take(JudgeOnboarding("onboarding_1", None)))
+    assert judged[0] == refusal("q2", FailureReason.NOT_JUDGED)
+    assert said(wire.register("ann"))[0] == details("q3", "onboarding_2", "1", {"quiz": 1})
+
+
 def test_nobody_is_sent_through_an_onboarding_for_nothing() -> None:
     wire = Wire(QUIZ, units=0)
     assert refusal("q1", FailureReason.NOTHING_AVAILABLE) in said(wire.register("ann"))

@@ -100,8 +100,8 @@ class BackendRules(RuleBasedStateMachine):
         self.packet("submit_onboarding", agent, {"onboarding_data": 1, "request_id": request})
 
     @precondition(lambda self: self.to_judge)
-    @rule(passed=st.booleans())
-    def judge(self, passed: bool) -> None:
+    @rule(passed=st.sampled_from([True, True, False, None]))
+    def judge(self, passed: bool | None) -> None:
         self.take(JudgeOnboarding(self.to_judge.pop(), passed))
 
     @rule(agent=AGENTS, status=STATUSES)
