@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -29,6 +30,9 @@ __all__ = [
     "router_app",
     "socket_scope",
 ]
+
+
+_numbers = itertools.count(1)
 
 
 def packet(packet_type: str, subject_id: str, data: object = None, **more: object) -> str:
@@ -118,7 +122,8 @@ class CorePeer:
         self.sent: list[dict[str, Any]] = []
         self.close_code: int | None = None
         self._arrived = anyio.Event()
-        driver.connect("core", self, Principal(loopback=True), pings=pings)
+        self._name = f"core-{next(_numbers)}"
+        driver.connect(self._name, self, Principal(loopback=True), pings=pings)
         self.say(packet("alive", "mephisto"))
 
     def send(self, payload: str) -> None:
@@ -133,7 +138,11 @@ class CorePeer:
         self.close_code = code
 
     def say(self, text: str) -> None:
-        self.driver.receive(Frame("core", text, self.driver.wall_clock()))
+        self.driver.receive(Frame(self._name, text, self.driver.wall_clock()))
+
+    def leave(self) -> None:
+        """Drop the connection."""
+        self.driver.disconnect(self._name)
 
     async def next(self, packet_type: str) -> dict[str, Any]:
         """The oldest packet of this type; it is taken."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -211,10 +212,7 @@ async def test_error_in_a_core_reaches_the_server_and_the_router_goes_on() -> No
 @asynccontextmanager
 async def hypercorn(app: Any, backend: str) -> AsyncIterator[str]:
     """Another ASGI server, on either event loop, over a real socket."""
-    if backend == "trio":
-        from hypercorn.trio import serve
-    else:
-        from hypercorn.asyncio import serve
+    serve: Any = import_module(f"hypercorn.{backend}").serve
     listener = socket.create_server(("127.0.0.1", 0))
     config = Config()
     config.bind = [f"fd://{listener.fileno()}"]
@@ -224,7 +222,7 @@ async def hypercorn(app: Any, backend: str) -> AsyncIterator[str]:
     async with anyio.create_task_group() as group:
 
         async def run() -> None:
-            await serve(app, config, shutdown_trigger=stopping.wait)  # type: ignore[arg-type]
+            await serve(app, config, shutdown_trigger=stopping.wait)
 
         group.start_soon(run)
         yield f"127.0.0.1:{listener.getsockname()[1]}"
