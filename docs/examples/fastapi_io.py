@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from starlette.types import Message
 
 from statecore.events import Upload
 
-__all__ = ["Body", "Outgoing", "read_body"]
+__all__ = ["Body", "Outgoing", "find_upload", "read_body"]
 
 JSON, FORM = "application/json", "multipart/form-data"
 BODY_LIMIT = 64 << 20  # of a form with its files; how much the backend may get, the core decides
@@ -100,6 +101,13 @@ async def read_body(request: Request, folder: Path) -> Body:
     if kind == JSON:
         return Body(bytes(content))
     return await _read_form(request, bytes(content), folder)
+
+
+def find_upload(folder: Path, name: str) -> Path | None:
+    """The file that was stored under this name; never anything else, wherever the folder is."""
+    path = folder / name
+    is_ours = re.fullmatch("[0-9a-f]{32}", name) and path.is_file() and not path.is_symlink()
+    return path if is_ours else None
 
 
 async def _read_form(request: Request, content: bytes, folder: Path) -> Body:

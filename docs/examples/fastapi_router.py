@@ -10,7 +10,6 @@ get a seat and only in opening hours, ``GET /agents`` lists the seats, and rejec
 from __future__ import annotations
 
 import json
-import re
 import secrets
 import sys
 import tempfile
@@ -29,7 +28,7 @@ import uvicorn
 from fastapi import FastAPI, HTTPException, Request, Response, WebSocket
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
-from fastapi_io import Body, Outgoing, read_body
+from fastapi_io import Body, Outgoing, find_upload, read_body
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from statecore.adapters.driver import Driver
@@ -168,9 +167,9 @@ def make_app(
 
     @app.get("/download_file/{name}")
     async def download_file(name: str) -> Response:
-        if not re.fullmatch("[0-9a-f]{32}", name) or not (uploads / name).is_file():
+        if (file := find_upload(uploads, name)) is None:
             raise HTTPException(404, "there is no such upload")
-        return FileResponse(uploads / name, media_type="application/octet-stream")
+        return FileResponse(file, media_type="application/octet-stream")
 
     @app.get("/welcome")
     @app.get("/task_index")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import AsyncIterator
 
 import anyio
 import pytest
@@ -266,7 +267,7 @@ async def test_body_may_come_in_pieces(router: Router, core: Core) -> None:
     await router.register(core, "1")
     body = json.dumps({"USED_AGENT_ID": "1", "final_data": {"a": 1}}).encode()
 
-    async def pieces():  # type: ignore[no-untyped-def]
+    async def pieces() -> AsyncIterator[bytes]:
         for index in range(0, len(body), 7):
             yield body[index : index + 7]
 

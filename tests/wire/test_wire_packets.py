@@ -129,7 +129,10 @@ async def test_submit_unit_carries_the_final_data(router: Router, core: Core) ->
 
 @pytest.mark.parametrize(
     "metadata",
-    [{"tips": {"header": "h", "text": "t"}}, {"feedback": {"data": [{"question": "q", "text": "good"}]}}],
+    [
+        {"tips": {"header": "h", "text": "t"}},
+        {"feedback": {"data": [{"question": "q", "text": "good"}]}},
+    ],
     ids=["tips", "feedback"],
 )
 async def test_submit_metadata_carries_tips_or_feedback(
