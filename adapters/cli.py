@@ -246,6 +246,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _complain(text: str, code: int) -> NoReturn:
     """One line on stderr, without a box, whatever the width of the terminal."""
-    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
     console.print("statecore:", " ".join(text.split()))
     sys.exit(code)
