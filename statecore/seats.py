@@ -182,8 +182,9 @@ class Seats:
 
     def add(self, seat: Seat) -> None:
         """Enter a seat under its agent id and registration."""
+        owner = self._by_id.get(self._aliases.pop(seat.agent_id, ""), seat)
+        owner.former = tuple(name for name in owner.former if name != seat.agent_id)
         self._by_id[seat.agent_id] = seat
-        self._aliases.pop(seat.agent_id, None)
         for alias in seat.former:
             self._aliases[alias] = seat.agent_id
         if seat.registration:
@@ -208,8 +209,7 @@ class Seats:
         self._old.pop(agent_id, None)
         self.unknown.pop(agent_id, None)
         for alias in seat.former:
-            if self._aliases.get(alias) == agent_id:
-                del self._aliases[alias]
+            self._aliases.pop(alias, None)
         if self._by_registration.get(seat.registration) == agent_id:
             del self._by_registration[seat.registration]
 
