@@ -56,7 +56,7 @@ def machine_graph(machine: Machine, name: str = "machine") -> Graph:
     """
     graph: Graph = nx.MultiDiGraph(name=name)
     states = list(machine.states)
-    automatic = {f"to_{state}" for state in states} if machine.auto_transitions else set()
+    automatic = {f"to_{state}" for state in states if machine.auto_transitions}
     final = {state for state, value in machine.states.items() if value.final}
     _add_states(graph, states, machine.initial, final)
     for trigger, event in machine.events.items():

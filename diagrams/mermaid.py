@@ -110,7 +110,7 @@ def _wrapped(pulled: Pulled, first: str = "") -> list[str]:
 
 
 def _named(pulled: Pulled) -> list[tuple[str, list[str]]]:
-    named = []
+    named: list[tuple[str, list[str]]] = []
     for who, keys in pulled:
         pushes = [_words(key.removeprefix(_PUSH)) for key in keys if key.startswith(_PUSH)]
         if pushes:

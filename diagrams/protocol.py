@@ -96,7 +96,7 @@ def _packets() -> str:
 
 
 def _legal() -> str:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for kind, rule in PACKETS.items():
         trigger = _BY_STATE.get(kind)
         if trigger is not None:
