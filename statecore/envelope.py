@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import re
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -242,9 +242,10 @@ def _restored_in(value: Any, stand_in: str, field: str | None = None) -> Any:
     if isinstance(value, msgspec.Raw):
         return _restored(value, stand_in)
     if isinstance(value, dict):
-        for name in value:
+        items = cast(dict[str, Any], value)
+        for name in items:
             _refuse_surrogate(None, name, stand_in)
-        return {name: _restored_in(item, stand_in, name) for name, item in value.items()}
+        return {name: _restored_in(item, stand_in, name) for name, item in items.items()}
     if isinstance(value, msgspec.Struct):
         fields = value.__struct_fields__
         return type(value)(**{f: _restored_in(getattr(value, f), stand_in, f) for f in fields})

@@ -79,9 +79,10 @@ class Lifecycle:
     final: frozenset[str]
     triggers: Mapping[str, str]
     rows: tuple[Row, ...]
-    ignored: Mapping[Pair, str] = field(default_factory=dict)
-    refused: Mapping[Pair, str] = field(default_factory=dict)
+    ignored: Mapping[Pair, str] = field(default_factory=dict[Pair, str])
+    refused: Mapping[Pair, str] = field(default_factory=dict[Pair, str])
     attribute: str = "state"
+    _by_pair: dict[Pair, tuple[Row, ...]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("triggers", "ignored", "refused"):
@@ -94,8 +95,7 @@ class Lifecycle:
 
     def rows_for(self, state: str, trigger: str) -> tuple[Row, ...]:
         """The rows of one pair, in the order that they are tried; empty when it has none."""
-        by_pair: dict[Pair, tuple[Row, ...]] = self._by_pair  # type: ignore[attr-defined]
-        return by_pair.get((state, trigger), ())
+        return self._by_pair.get((state, trigger), ())
 
     def verdict(self, state: str, trigger: str) -> Verdict:
         """How the table decides a pair."""
