@@ -145,10 +145,14 @@ class Page(Peer):
 
     agent_id = ""
 
-    async def alive(self, agent_id: str) -> Packet:
-        """Say whose socket it is; the router answers with the current status."""
+    async def hello(self, agent_id: str) -> None:
+        """Say whose socket it is."""
         self.agent_id = agent_id
         await self.send("alive", agent_id, {"update_id": "first"})
+
+    async def alive(self, agent_id: str) -> Packet:
+        """Say whose socket it is; the router answers with the current status."""
+        await self.hello(agent_id)
         return await self.receive("update_status")
 
     async def say(self, data: Any) -> None:

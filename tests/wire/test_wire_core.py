@@ -1,0 +1,543 @@
+"""PROTOCOL.md section 3: the core as it really behaves, and what a router must do about it."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from .peers import WAIT, Core, Packet, Router
+from .servers import with_options
+
+pytestmark = pytest.mark.anyio
+
+MIB = 1 << 20
+
+
+async def onboard(router: Router, core: Core) -> Packet:
+    """An onboarding agent hands in its answers; returns what asks the core."""
+    await router.register(core, "onboarding_1", "hit-ada")
+    provider = {"USED_AGENT_ID": "onboarding_1", "onboarding_data": {"answer": "blue"}}
+    router.start_post("/submit_onboarding", {"provider_data": provider})
+    return await core.receive("submit_onboarding")
+
+
+# Connections ---------------------------------------------------------------------------------
+
+
+async def test_each_alive_points_the_router_at_that_connection(router: Router, core: Core) -> None:
+    """Section 3: after a drop the core connects anew and sends only `alive`; re-point at each."""
+    page = await router.seated(core, "1")
+    newer = await router.core()
+    packets, code = await core.closed()
+    assert (packets, code) == ([], 4002)
+    await page.say({"update_id": "u"})
+    assert (await newer.receive("mephisto_bound_live_update")).data == {"update_id": "u"}
+    await newer.say("1", {"update_id": "v"})
+    assert (await page.receive("client_bound_live_update")).data == {"update_id": "v"}
+
+
+async def test_second_alive_of_the_core_changes_nothing(router: Router, core: Core) -> None:
+    """Section 3: the core sends `alive` after every open; a repeat is none the worse."""
+    await router.register(core, "1")
+    await core.send("alive", "mephisto", {})
+    assert await core.poll() == {"1": "none"}
+
+
+async def test_ping_of_the_core_gets_its_pong(router: Router) -> None:
+    """Section 3: it sends RFC pings and wants pongs within 20 s."""
+    request = (
+        b"GET / HTTP/1.1\r\nHost: router\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    with anyio.fail_after(WAIT):
+        async with await anyio.connect_tcp("127.0.0.1", router.port) as stream:
+            await stream.send(request)
+            answer = b""
+            while b"\r\n\r\n" not in answer:
+                answer += await stream.receive()
+            await stream.send(bytes([0x89, 0x84, 0, 0, 0, 0]) + b"ping")
+            answer = answer.partition(b"\r\n\r\n")[2]
+            while len(answer) < 6:
+                answer += await stream.receive()
+    assert answer == bytes([0x8A, 0x04]) + b"ping"
+
+
+async def test_what_was_forwarded_while_the_core_was_away_reaches_it(
+    router: Router, core: Core
+) -> None:
+    """Section 3 and the defects of section 4: live updates and submissions in the core's gap were
+    lost by upstream's routers; here they wait, in order."""
+    page = await router.seated(core, "1")
+    await router.register(core, "2")
+    await core.close()
+    for number in range(5):
+        await page.say({"update_id": str(number)})
+    await page.came()
+    response = await router.post("/submit_task", {"USED_AGENT_ID": "2", "final_data": {"a": 1}})
+    assert response.status_code == 200
+    response = await router.post("/submit_metadata", {"USED_AGENT_ID": "2", "metadata": {"b": 1}})
+    assert response.status_code == 200
+    core = await router.core()
+    got = [(await core.packet()).brief for _ in range(7)]
+    assert got == [
+        *(("mephisto_bound_live_update", "1", {"update_id": str(n)}) for n in range(5)),
+        ("submit_unit", "2", {"a": 1}),
+        ("submit_metadata", "2", {"b": 1}),
+    ]
+    assert await core.came() == []
+
+
+async def test_submission_is_sent_again_until_the_core_shows_that_it_has_it(
+    router: Router, core: Core
+) -> None:
+    """Section 3: what was in flight when its connection broke is lost to the core; a submission that
+    got its 2xx is not (the core stores it once per agent)."""
+    await router.register(core, "1")
+    await router.post("/submit_task", {"USED_AGENT_ID": "1", "final_data": {"a": 1}})
+    first = await core.receive("submit_unit")
+    await core.close()
+    core = await router.core()
+    again = await core.receive("submit_unit")
+    assert again.brief == first.brief
+    await core.status("1", "completed")
+    await core.poll()
+    core = await router.core()
+    assert await core.came() == []
+
+
+async def test_registration_is_never_sent_twice(router: Router, core: Core) -> None:
+    """Section 3: the same registration in flight twice takes two agents and two units."""
+    asking = router.ask("hit-ada")
+    asked = await core.receive("register_agent")
+    await core.close()
+    core = await router.core()
+    assert await core.came() == []
+    assert not asking.is_answered
+    await core.answer(asked, "1")  # upstream's core answers on whatever connection it has
+    assert (await asking.details())["agent_id"] == "1"
+
+
+@with_options(request_wait=0.3)
+async def test_post_stays_open_to_its_limit_when_the_core_drops(router: Router, core: Core) -> None:
+    """Sections 2 and 3: the POST waits on, is answered with the truth at its limit, and the core is
+    not asked twice."""
+    asking = router.ask("hit-ada")
+    await core.receive("register_agent")
+    await core.close()
+    core = await router.core()
+    answer = await asking.details()
+    assert answer["agent_id"] is None
+    assert answer["failure_reason"]
+    assert await core.came() == []
+
+
+async def test_registration_waits_for_a_core_that_is_on_its_way(router: Router) -> None:
+    """Section 3: a core that is away comes back within a second as a rule."""
+    asking = router.ask("hit-ada")
+    assert (await router.http.get("/is_alive")).status_code == 200
+    core = await router.core()
+    await core.answer(await core.receive("register_agent"), "1")
+    assert (await asking.details())["agent_id"] == "1"
+
+
+# What would make it close its connection ---------------------------------------------------------
+
+
+async def test_submission_of_0_9_mb_reaches_the_core(router: Router, core: Core) -> None:
+    """Section 3: 0.9 MB is fine."""
+    await router.register(core, "1")
+    final_data = {"text": "x" * 900_000}
+    response = await router.post("/submit_task", {"USED_AGENT_ID": "1", "final_data": final_data})
+    assert response.status_code == 200
+    assert (await core.receive("submit_unit")).data == final_data
+
+
+async def test_largest_packet_that_is_taken_fits_the_core(router: Router, core: Core) -> None:
+    """Section 3: at most 1 MiB a message, with all its keys. The core here takes no byte more."""
+    await router.register(core, "1")
+    taken = refused = 0
+    for size in range(MIB - 1_000, MIB + 100, 50):
+        body = {"USED_AGENT_ID": "1", "metadata": {"t": "x" * size}, "client_timestamp": 1e9 / 3}
+        response = await router.post("/submit_metadata", body)
+        if response.status_code == 200:
+            assert not refused, "a larger one was taken after a smaller one was refused"
+            taken += 1
+            assert len((await core.receive("submit_metadata")).data["t"]) == size
+        else:
+            assert response.status_code == 413
+            refused += 1
+    assert taken
+    assert refused
+    assert await core.came() == []
+
+
+async def test_live_update_that_does_not_fit_is_refused_and_costs_no_connection(
+    router: Router, core: Core
+) -> None:
+    """Section 3: above 1 MiB the core closes with 1009 and the packet is gone."""
+    page = await router.seated(core, "1")
+    await page.say({"update_id": "u", "text": "x" * MIB})
+    assert (await page.refusal())["error_type"] == "too-large"
+    await page.say({"update_id": "v"})
+    expected = ("mephisto_bound_live_update", "1", {"update_id": "v"})
+    assert [packet.brief for packet in await core.came()] == [expected]
+
+
+async def test_huge_error_report_is_refused(router: Router, core: Core) -> None:
+    """Section 3: a very large log_error blocks the core for seconds: cap it."""
+    page = await router.seated(core, "1")
+    await page.send("log_error", "1", {"stack": "x" * 500_000})
+    assert (await page.refusal())["error_type"] == "too-large"
+    body = {"USED_AGENT_ID": "1", "error_data": {"stack": "x" * 500_000}}
+    assert (await router.post("/log_error", body)).status_code == 413
+    await page.send("log_error", "1", {"stack": "x" * 10_000})
+    assert len((await core.receive("log_error")).text) > 10_000
+
+
+@pytest.mark.parametrize("data", [[], "text", 3, None, True], ids=str)
+async def test_live_update_whose_data_is_no_object_is_refused(
+    router: Router, core: Core, data: object
+) -> None:
+    """Section 3: data of a live update must be an object."""
+    page = await router.seated(core, "1")
+    await page.say(data)
+    assert (await page.refusal())["field"] == "data"
+    assert await core.came() == []
+
+
+# Registrations -------------------------------------------------------------------------------
+
+
+async def test_second_registration_joins_the_one_in_flight(router: Router, core: Core) -> None:
+    """Section 3: never let the same registration be in flight twice: one packet, one answer."""
+    first = router.ask("hit-ada")
+    asked = await core.receive("register_agent")
+    second = router.ask("hit-ada", "/register_worker")
+    assert await core.came() == []
+    assert await core.came() == []
+    await core.answer(asked, "1", init_task_data={"a": 1})
+    assert await first.details() == await second.details()
+    assert await core.came() == []
+
+
+async def test_registration_after_the_answer_asks_again(router: Router, core: Core) -> None:
+    """Section 3: a repeat after the answer is a clean reconnect to the same agent id."""
+    await router.register(core, "1", "hit-ada")
+    await core.status("1", "in task")
+    asking = router.ask("hit-ada")
+    asked = await core.receive("register_agent")
+    await core.answer(asked, "1", init_task_data={"past_live_updates": [{"a": 1}]})
+    assert (await asking.details())["init_task_data"] == {"past_live_updates": [{"a": 1}]}
+    assert await core.poll() == {"1": "in task"}
+
+
+async def test_registrations_of_two_workers_do_not_join(router: Router, core: Core) -> None:
+    """Section 3: the registration id is assignment and worker."""
+    first, second = router.ask("hit-ada"), router.ask("hit-bob")
+    for agent_id in ("1", "2"):
+        await core.answer(await core.receive("register_agent"), agent_id)
+    got = {(await first.details())["agent_id"], (await second.details())["agent_id"]}
+    assert got == {"1", "2"}
+
+
+@pytest.mark.parametrize("missing", ["worker_name", "agent_registration_id"])
+@pytest.mark.parametrize("value", [None, "", 3], ids=["absent", "empty", "number"])
+async def test_registration_that_the_core_would_never_answer_is_refused(
+    router: Router, core: Core, missing: str, value: object
+) -> None:
+    """Section 3: register_agent needs both names, or the core never answers."""
+    provider = {"worker_name": "ada", "agent_registration_id": "hit-ada", missing: value}
+    if value is None:
+        del provider[missing]
+    response = await router.post("/request_agent", {"provider_data": provider})
+    assert response.status_code == 422
+    assert missing in response.json()["field"]
+    assert await core.came() == []
+
+
+# Onboarding ------------------------------------------------------------------------------------
+
+
+async def test_repeated_onboarding_is_answered_and_not_forwarded(
+    router: Router, core: Core
+) -> None:
+    """Section 3: the core answers a second submit_onboarding by a status only: the POST would hang."""
+    asked = await onboard(router, core)
+    await core.answer(asked, "1", init_task_data={"a": 1})
+    provider = {"USED_AGENT_ID": "onboarding_1", "onboarding_data": {"answer": "blue"}}
+    again = router.start_post("/submit_onboarding", {"provider_data": provider})
+    answer = await again.details()
+    assert (answer["agent_id"], answer["init_task_data"]) == ("1", {"a": 1})
+    assert await core.came() == []
+
+
+async def test_second_onboarding_joins_the_one_in_flight(router: Router, core: Core) -> None:
+    """Section 3: a retried POST must not hang either while the first waits."""
+    asked = await onboard(router, core)
+    provider = {"USED_AGENT_ID": "onboarding_1", "onboarding_data": {"answer": "blue"}}
+    again = router.start_post("/submit_onboarding", {"provider_data": provider})
+    assert await core.came() == []
+    assert await core.came() == []
+    await core.answer(asked, "1")
+    assert (await again.details())["agent_id"] == "1"
+    assert await core.came() == []
+
+
+async def test_onboarding_goes_on_under_the_new_agent_id(router: Router, core: Core) -> None:
+    """Section 3, sequence seen: onboarding, waiting, then the *new* agent id: in task."""
+    await router.register(core, "onboarding_1", "hit-ada")
+    await core.status("onboarding_1", "onboarding")
+    page = await router.page()
+    await page.alive("onboarding_1")
+    provider = {"USED_AGENT_ID": "onboarding_1", "onboarding_data": {}}
+    asking = router.start_post("/submit_onboarding", {"provider_data": provider})
+    asked = await core.receive("submit_onboarding")
+    await core.status("onboarding_1", "waiting")
+    await core.answer(asked, "1")
+    await asking.details()
+    assert (await page.receive("update_status")).data == {"status": "waiting"}
+    await core.status("1", "in task")
+    assert (await page.receive("update_status")).data == {"status": "in task"}
+    assert await core.poll() == {"1": "in task"}
+    # The page that has read the answer goes by its new name, on the same socket.
+    await page.send("mephisto_bound_live_update", "1", {"update_id": "u"})
+    assert (await core.receive("mephisto_bound_live_update")).subject_id == "1"
+
+
+# Statuses and submissions ------------------------------------------------------------------------
+
+
+async def test_statuses_may_skip_steps(router: Router, core: Core) -> None:
+    """Section 3: its pushes are read late and dropped while its socket is closed."""
+    await router.register(core, "1")
+    page = await router.page()
+    await page.alive("1")
+    for status in ("completed", "approved"):
+        await core.status("1", status)
+        assert (await page.receive("update_status")).data == {"status": status}
+
+
+@pytest.mark.parametrize("status", ["none", "waiting", "timeout", "expired", "disconnect"])
+async def test_submission_is_forwarded_in_any_state(
+    router: Router, core: Core, status: str
+) -> None:
+    """Section 3: a submission is stored in any state, so it is forwarded in any."""
+    await router.register(core, "1")
+    await core.status("1", status)
+    await core.poll()
+    response = await router.post("/submit_task", {"USED_AGENT_ID": "1", "final_data": {"a": 1}})
+    assert response.status_code == 200
+    assert (await core.receive("submit_unit")).brief == ("submit_unit", "1", {"a": 1})
+
+
+async def test_submission_is_asked_for_after_the_partner_left(router: Router, core: Core) -> None:
+    """Section 3: after "partner disconnect" the core waits for that agent's submission."""
+    page = await router.seated(core, "1")
+    await core.status("1", "partner disconnect")
+    assert (await page.receive("update_status")).data == {"status": "partner disconnect"}
+    for _ in range(2):
+        body = {"USED_AGENT_ID": "1", "final_data": {"messages": []}}
+        assert (await router.post("/submit_task", body)).status_code == 200
+    assert [p.packet_type for p in await core.came()] == ["submit_unit"]
+
+
+async def test_repeated_submission_is_answered_and_not_forwarded(
+    router: Router, core: Core
+) -> None:
+    """Section 3: submit_unit is stored once per agent; the page may post it twice."""
+    await router.register(core, "1")
+    body = {"USED_AGENT_ID": "1", "final_data": {"a": 1}}
+    for _ in range(3):
+        assert (await router.post("/submit_task", body)).status_code == 200
+    assert [p.packet_type for p in await core.came()] == ["submit_unit"]
+
+
+async def test_metadata_is_forwarded_after_the_end(router: Router, core: Core) -> None:
+    """Section 3: submit_metadata twice means stored twice; each one that is posted is forwarded."""
+    await router.register(core, "1")
+    await core.status("1", "completed")
+    body = {"USED_AGENT_ID": "1", "metadata": {"feedback": {"data": []}}}
+    for _ in range(2):
+        assert (await router.post("/submit_metadata", body)).status_code == 200
+    assert [p.packet_type for p in await core.came()] == ["submit_metadata", "submit_metadata"]
+
+
+async def test_news_for_an_agent_without_a_socket_is_kept_in_order(
+    router: Router, core: Core
+) -> None:
+    """Section 3: statuses and updates for an agent without a socket are normal; keep them."""
+    await router.register(core, "1")
+    await core.status("1", "waiting")
+    await core.say("1", {"update_id": "0"})
+    await core.status("1", "in task")
+    for number in range(1, 5):
+        await core.say("1", {"update_id": str(number)})
+    await core.poll()
+    page = await router.page()
+    await page.hello("1")
+    got = [(p.packet_type, p.data) for p in await page.came()]
+    assert [data for kind, data in got if kind == "client_bound_live_update"] == [
+        {"update_id": str(number)} for number in range(5)
+    ]
+    assert [data for kind, data in got if kind == "update_status"] == [{"status": "in task"}]
+    # The status comes after what was sent before it, and before what was sent after it.
+    assert [kind for kind, _ in got].index("update_status") == 1
+
+
+@with_options(mailbox_packets=10)
+async def test_what_is_kept_for_an_agent_without_a_socket_is_bounded(
+    router: Router, core: Core
+) -> None:
+    """Section 3: bounded, because static pages never open a socket; the newest are kept."""
+    await router.register(core, "1")
+    for number in range(50):
+        await core.say("1", {"update_id": number})
+    await core.poll()
+    page = await router.page()
+    await page.hello("1")
+    updates = [p.data["update_id"] for p in await page.came() if "update_id" in p.data]
+    assert 0 < len(updates) <= 10
+    assert updates == list(range(50 - len(updates), 50))
+
+
+# The poll --------------------------------------------------------------------------------------
+
+
+async def test_restarted_router_reports_none_and_hears_the_status(
+    router: Router, core: Core
+) -> None:
+    """Section 3: "none" after a router restart heals within a poll: the core pushes its status."""
+    page = await router.page()
+    assert (await page.alive("17")).data == {"status": "none"}
+    await page.say({"update_id": "early"})
+    assert await page.came() == []
+    assert await core.poll() == {"17": "none"}
+    await core.status("17", "in task")
+    assert (await page.receive("update_status")).data == {"status": "in task"}
+    assert (await core.receive("mephisto_bound_live_update")).brief == (
+        "mephisto_bound_live_update",
+        "17",
+        {"update_id": "early"},
+    )
+    assert await core.poll() == {"17": "in task"}
+
+
+async def test_submission_to_a_restarted_router_is_forwarded(router: Router, core: Core) -> None:
+    """Section 3: the same for a static page. Its POST waits until the core has spoken of its agent,
+    because upstream's core closes its connection on a packet about an agent that it has not."""
+    posting = router.start_post("/submit_task", {"USED_AGENT_ID": "17", "final_data": {"a": 1}})
+    assert await core.came() == []
+    assert await core.came() == []
+    assert await core.poll() == {"17": "none"}
+    assert not posting.is_answered
+    await core.status("17", "in task")
+    assert (await core.receive("submit_unit")).brief == ("submit_unit", "17", {"a": 1})
+    assert (await posting.response()).status_code == 200
+
+
+async def test_submission_of_an_agent_that_the_core_does_not_know_is_refused(
+    router: Router, core: Core
+) -> None:
+    """Section 3: nothing about it ever reaches the core."""
+    posting = router.start_post("/submit_task", {"USED_AGENT_ID": "99", "final_data": {"a": 1}})
+    assert await core.came() == []
+    assert await core.came() == []
+    for _ in range(3):
+        await core.poll()
+    response = await posting.response()
+    assert response.status_code == 422
+    assert response.json()["error_type"] == "unknown-agent"
+    assert response.json()["field"] == "USED_AGENT_ID"
+    assert await core.came() == []
+
+
+async def test_agent_that_the_core_does_not_know_is_refused_after_two_polls(
+    router: Router, core: Core
+) -> None:
+    """Section 3: unknown agents are ignored by the core, so a page would wait for ever."""
+    page = await router.page()
+    await page.alive("99")
+    await page.say({"update_id": "u"})
+    await page.came()
+    assert await core.poll() == {"99": "none"}
+    assert await core.poll() == {"99": "none"}
+    assert await core.poll() == {}
+    packets, code = await page.closed()
+    told = [packet.data["error_type"] for packet in packets if packet.packet_type == "log_error"]
+    assert "unknown-agent" in told
+    assert code == 4004
+    assert await core.came() == []
+
+
+@with_options(grace=0.1)
+async def test_disconnect_is_reported_until_the_core_has_said_so_itself(
+    router: Router, core: Core
+) -> None:
+    """Section 3: "disconnect" is believed and final, so it is reported once it is true."""
+    page = await router.seated(core, "1")
+    other = await router.seated(core, "2")
+    await page.close()
+    await _until_reported(core, "1", "disconnect")
+    assert (await core.poll()) == {"1": "disconnect", "2": "in task"}
+    await core.status("1", "disconnect")
+    assert (await core.poll()).get("1") in (None, "disconnect")
+    assert await other.came() == []
+
+
+@with_options(grace=0.1)
+async def test_submission_that_races_a_disconnect(router: Router, core: Core) -> None:
+    """Section 3: a submission is stored even after disconnect; the status stays the core's."""
+    page = await router.seated(core, "1")
+    await page.close()
+    await _until_reported(core, "1", "disconnect")
+    response = await router.post("/submit_task", {"USED_AGENT_ID": "1", "final_data": {"a": 1}})
+    assert response.status_code == 200
+    assert (await core.receive("submit_unit")).data == {"a": 1}
+    assert await core.poll() == {"1": "disconnect"}
+
+
+async def test_statuses_of_many_agents_fit_the_core(router: Router, core: Core) -> None:
+    """Section 3: the answer to a poll is a message, too: at most 1 MiB, whatever the number."""
+    for number in range(4_500):
+        await core.status(str(number), "in task")
+    statuses = await core.poll()
+    while len(statuses) < 4_500:
+        packet = await core.receive("return_statuses")
+        assert len(packet.text) < MIB
+        statuses |= packet.data
+    assert statuses == {str(number): "in task" for number in range(4_500)}
+
+
+@pytest.mark.parametrize(
+    ("packet_type", "subject_id", "data"),
+    [
+        ("agent_details", "channel", {"request_id": "unknown", "agent_id": "5"}),
+        ("agent_details", "channel", {"agent_id": "5"}),
+        ("agent_details", "channel", {"request_id": "r", "agent_id": 5}),
+        ("update_status", "1", {"status": "asleep"}),
+        ("update_status", "1", {}),
+        ("update_status", "1", None),
+        ("client_bound_live_update", "1", []),
+        ("client_bound_live_update", "", {}),
+        ("submit_unit", "1", {}),
+        ("register_agent", "1", {}),
+    ],
+)
+async def test_packet_of_the_core_that_is_wrong_is_refused(
+    router: Router, core: Core, packet_type: str, subject_id: str, data: object
+) -> None:
+    """Section 1, who sends what: a core that errs is told so; pages never hear of it (section 5:
+    update_status without data.status throws in the page)."""
+    page = await router.seated(core, "1")
+    await core.send(packet_type, subject_id, data)
+    refusal = await core.receive("log_error")
+    assert set(refusal.data) == {"error_type", "text", "field", "expected"}
+    assert await page.came() == []
+    assert await core.poll() == {"1": "in task"}
+
+
+async def _until_reported(core: Core, agent_id: str, status: str) -> None:
+    """Poll, as the core does, until the router reports this; ``WAIT`` bounds it."""
+    with anyio.fail_after(WAIT):
+        while (await core.poll())[agent_id] != status:
+            pass
