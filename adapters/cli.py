@@ -34,6 +34,9 @@ Host = Annotated[str, typer.Option(help="The address to listen on.")]
 Port = Annotated[
     int, typer.Option(min=0, max=65_535, help="The port; 0 takes a free one.", envvar="PORT")
 ]
+Grace = Annotated[
+    float, typer.Option(min=0.0, help="Seconds that an agent may be without its socket.")
+]
 
 app = typer.Typer(
     name="statecore",
@@ -77,9 +80,7 @@ def serve(
             "from this machine, without Origin and forwarding headers.",
         ),
     ] = None,
-    grace: Annotated[
-        float, typer.Option(min=0.0, help="Seconds that an agent may be without its socket.")
-    ] = _DEFAULT.grace,
+    grace: Grace = _DEFAULT.grace,
     heartbeat_limit: Annotated[
         float, typer.Option(min=0.1, help="Seconds that a socket may be silent.")
     ] = _DEFAULT.heartbeat_limit,
@@ -181,11 +182,15 @@ def serve(
 
 
 @app.command()
-def demo(host: Host = _SERVER.host, port: Port = _SERVER.port) -> None:
+def demo(
+    host: Host = _SERVER.host,
+    port: Port = _SERVER.port,
+    grace: Grace = _DEFAULT.grace,
+) -> None:
     """Run two demonstration tasks, a chat and a labelling task, with all that they need."""
     from statecore.adapters.demo.app import run_demo
 
-    run_demo(host, port)
+    run_demo(host, port, RouterOptions(grace=grace))
 
 
 @app.command()

@@ -165,15 +165,18 @@ def test_mephisto_router_says_how_to_use_the_folder(
     assert f"architect.server_source_path={tmp_path}/router" in capsys.readouterr().out
 
 
-def test_demo_is_given_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_demo_is_given_the_address_and_the_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     from statecore.adapters.demo import app
 
     given: list[object] = []
-    monkeypatch.setattr(app, "run_demo", lambda host, port: given.append((host, port)))
+    monkeypatch.setattr(app, "run_demo", lambda *arguments: given.append(arguments))
     monkeypatch.delenv("PORT", raising=False)
     assert statecore("demo") == 0
-    assert statecore("demo", "--port", "0") == 0
-    assert given == [("127.0.0.1", 3000), ("127.0.0.1", 0)]
+    assert statecore("demo", "--port", "0", "--grace", "0.5") == 0
+    assert given == [
+        ("127.0.0.1", 3000, RouterOptions()),
+        ("127.0.0.1", 0, RouterOptions(grace=0.5)),
+    ]
 
 
 def test_every_command_has_help() -> None:

@@ -96,8 +96,13 @@ class Demo:
             task_status.started(url)
 
 
-def run_demo(host: str, port: int) -> None:
+def run_demo(host: str, port: int, options: RouterOptions | None = None) -> None:
     """Run the demo until Ctrl-C.
+
+    Args:
+        host: the address to listen on.
+        port: the port; 0 takes a free one.
+        options: of the routers.
 
     Raises:
         ServeError: the address cannot be listened on.
@@ -106,7 +111,7 @@ def run_demo(host: str, port: int) -> None:
     sockets = bind(host, port)
     with tempfile.TemporaryDirectory(prefix="statecore-demo-") as folder:
         anyio.run(
-            partial(_until_signal, Demo(Path(folder)), host, sockets),
+            partial(_until_signal, Demo(Path(folder), options), host, sockets),
             backend_options={"use_uvloop": importlib.util.find_spec("uvloop") is not None},
         )
 
