@@ -191,6 +191,12 @@ class Core(Peer):
         assert packet.subject_id == SYSTEM
         return dict(packet.data)
 
+    async def poll_until(self, agent_id: str, status: str) -> None:
+        """Poll, as a core does, until the router reports this status."""
+        with anyio.fail_after(WAIT):
+            while (await self.poll())[agent_id] != status:
+                pass
+
     async def status(self, agent_id: str, status: str) -> None:
         await self.send("update_status", agent_id, {"status": status})
 

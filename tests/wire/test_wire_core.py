@@ -477,7 +477,7 @@ async def test_disconnect_is_reported_until_the_core_has_said_so_itself(
     page = await router.seated(core, "1")
     other = await router.seated(core, "2")
     await page.close()
-    await _until_reported(core, "1", "disconnect")
+    await core.poll_until("1", "disconnect")
     assert (await core.poll()) == {"1": "disconnect", "2": "in task"}
     await core.status("1", "disconnect")
     assert (await core.poll()).get("1") in (None, "disconnect")
@@ -489,7 +489,7 @@ async def test_submission_that_races_a_disconnect(router: Router, core: Core) ->
     """Section 3: a submission is stored even after disconnect; the status stays the core's."""
     page = await router.seated(core, "1")
     await page.close()
-    await _until_reported(core, "1", "disconnect")
+    await core.poll_until("1", "disconnect")
     response = await router.post("/submit_task", {"USED_AGENT_ID": "1", "final_data": {"a": 1}})
     assert response.status_code == 200
     assert (await core.receive("submit_unit")).data == {"a": 1}
@@ -534,10 +534,3 @@ async def test_packet_of_the_core_that_is_wrong_is_refused(
     assert set(refusal.data) == {"error_type", "text", "field", "expected"}
     assert await page.came() == []
     assert await core.poll() == {"1": "in task"}
-
-
-async def _until_reported(core: Core, agent_id: str, status: str) -> None:
-    """Poll, as the core does, until the router reports this; ``WAIT`` bounds it."""
-    with anyio.fail_after(WAIT):
-        while (await core.poll())[agent_id] != status:
-            pass
