@@ -171,10 +171,17 @@ class Bench:
 
     def chat(self) -> None:
         with running(ROUTER) as server:
-            run = load(server, "pairs", pairs=200, turns=20)
+            task = subprocess.Popen(
+                [sys.executable, str(HERE / "chat_task.py"), f"http://{server.address}"]
+            )
+            try:
+                run = load(server, "pairs", "--has-core", pairs=200, turns=20)
+            finally:
+                task.terminate()
+                task.wait(30)
         self.judge("pairs", run)
         errors = sum(run["errors"].values())
-        self.row("chat pairs, 20 turns each, then submit", f"{run['pairs']}")
+        self.row("chat pairs with our task server, 20 turns each, then submit", f"{run['pairs']}")
         self.row("  errors", f"{errors}", target=_target(not errors, "0"))
         self.row("  messages/s", f"{run['messages'] / run['seconds']:,.0f}")
 

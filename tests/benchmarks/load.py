@@ -1,9 +1,9 @@
 """The load generator: plays all pages and the core of one run, in a process of its own.
 
-    python load.py SCENARIO HOST:PORT [--bare] [name=value ...]
+    python load.py SCENARIO HOST:PORT [--bare | --has-core] [name=value ...]
 
 It prints one JSON object with what it measured. ``--bare`` talks to the bare relay, which has no
-HTTP: then agents are not registered, only named.
+HTTP: then agents are not registered, only named. ``--has-core`` leaves the core to a task server.
 """
 
 from __future__ import annotations
@@ -50,16 +50,15 @@ def encode(packet_type: str, subject_id: str, data: bytes = b"{}") -> bytes:
 class Load:
     """One router under load: its core, its pages, and every complaint that came."""
 
-    def __init__(self, host: str, port: int, *, bare: bool) -> None:
-        self.host, self.port, self.bare = host, port, bare
+    def __init__(self, host: str, port: int, *, bare: bool, has_core: bool) -> None:
+        self.host, self.port = host, port
+        self.bare, self.has_core = bare, has_core
         self.errors: dict[str, int] = {}
         self.core: WebSocketClient
         self.pages: dict[str, WebSocketClient] = {}
         self.status: dict[str, str] = {}
         self.names: dict[str, str] = {}  # worker name -> agent id
         self.on_update: Callable[[str, bytes], None] = lambda _agent_id, _data: None
-        self.on_core: Callable[[str, bytes], None] = self.echo
-        self.on_submit: Callable[[str], None] = lambda _agent_id: None
         self._polling: list[asyncio.Task[None]] = []
         self._is_ending = False
 
@@ -67,6 +66,9 @@ class Load:
         self.errors[what] = self.errors.get(what, 0) + 1
 
     async def start(self) -> None:
+        if self.has_core:
+            self._polling = [asyncio.create_task(self._beat())]
+            return
         self.core = await connect(self.host, self.port, self._core_text, self._ended)
         self.core.name = "core"
         self.core.send(encode("alive", "mephisto"))
@@ -79,7 +81,8 @@ class Load:
             task.cancel()
         for page in self.pages.values():
             page.close()
-        self.core.close()
+        if not self.has_core:
+            self.core.close()
 
     async def register(self, count: int, lanes: int = 20) -> float:
         """Register workers through POST /request_agent; returns the seconds it took."""
@@ -152,19 +155,12 @@ class Load:
         """A live update from a page."""
         self.pages[agent_id].send(encode("mephisto_bound_live_update", agent_id, data))
 
-    def tell(self, agent_id: str, data: bytes) -> None:
-        """A live update from the core."""
-        self.core.send(encode("client_bound_live_update", agent_id, data))
-
-    def echo(self, agent_id: str, data: bytes) -> None:
-        """What the core does in the simplest task."""
-        self.tell(agent_id, data)
-
     def _core_text(self, _peer: Frames, payload: bytes) -> None:
         packet = _packet(payload)
         match packet.packet_type:
             case "mephisto_bound_live_update":
-                self.on_core(packet.subject_id, bytes(packet.data))
+                data = bytes(packet.data)  # the simplest task says back what it hears
+                self.core.send(encode("client_bound_live_update", packet.subject_id, data))
             case "register_agent":
                 request = json.loads(bytes(packet.data))
                 number = request["provider_data"]["worker_name"].removeprefix("worker")
@@ -177,11 +173,6 @@ class Load:
                 }
                 self.core.send(encode("agent_details", "load", json.dumps(told).encode()))
                 self.core.send(encode("update_status", number, b'{"status":"in task"}'))
-            case "submit_unit":
-                self.core.send(
-                    encode("update_status", packet.subject_id, b'{"status":"completed"}')
-                )
-                self.on_submit(packet.subject_id)
             case "log_error":
                 self.fail(f"core was told: {bytes(packet.data)[:80].decode()}")
             case _:
@@ -322,39 +313,39 @@ async def many(load: Load, *, agents: int) -> Any:
 
 
 async def pairs(load: Load, *, pairs: int, turns: int) -> Any:
-    """Two and two talk in turn; every message must reach both, in order, once; then all submit."""
-    await load.register(2 * pairs)
-    await load.connect_pages()
-    partner: dict[str, str] = {}
-    ids = list(load.pages)
-    for one, other in zip(ids[::2], ids[1::2], strict=True):
-        partner[one], partner[other] = other, one
-    heard: dict[str, list[int]] = {agent_id: [] for agent_id in ids}
+    """Two and two talk in turn; every message must reach both, in order, once; then all submit.
 
-    def on_core(agent_id: str, data: bytes) -> None:
-        load.tell(agent_id, data)
-        load.tell(partner[agent_id], data)
+    The core is the task server with the demo's chat, in a process of its own.
+    """
+    await load.register(2 * pairs)
+    speaks = {agent_id: name for name, agent_id in load.names.items()}
+    heard: dict[str, list[str]] = {agent_id: [] for agent_id in speaks}
+    joined: set[str] = set()
 
     def say(agent_id: str, turn: int) -> None:
-        data = {"update_id": f"{agent_id}-{turn}", "turn": turn, "from": agent_id, "text": "hello"}
+        data = {"type": "message", "text": str(turn), "update_id": f"{agent_id}-{turn}"}
         load.say(agent_id, json.dumps(data).encode())
 
     def on_update(agent_id: str, data: bytes) -> None:
         said = json.loads(data)
-        heard[agent_id].append(said["turn"])
-        if said["from"] != agent_id and said["turn"] + 1 < turns:
-            say(agent_id, said["turn"] + 1)
+        if said["type"] == "joined":
+            joined.add(agent_id)
+            if said["names"][0] == speaks[agent_id]:
+                say(agent_id, 0)
+        elif said["type"] == "message":
+            heard[agent_id].append(said["text"])
+            turn = int(said["text"]) + 1
+            if said["from"] != speaks[agent_id] and turn < turns:
+                say(agent_id, turn)
+        elif said["type"] != "finished":
+            load.fail(f"a chat {said['type']}")
 
-    load.on_core, load.on_update = on_core, on_update
+    load.on_update = on_update
     began = time.perf_counter()
-    for agent_id in ids[::2]:
-        say(agent_id, 0)
-    await load.until(lambda: all(len(turns_of) >= turns for turns_of in heard.values()))
+    await load.connect_pages()
+    await load.until(lambda: all(len(texts) >= turns for texts in heard.values()))
     talked = time.perf_counter() - began
-    for turns_of in heard.values():
-        if turns_of != list(range(turns)):
-            load.fail("a message was lost, doubled or out of order")
-    left = iter(ids)
+    left = iter(list(speaks))
 
     async def lane() -> None:
         reader, writer = await asyncio.open_connection(load.host, load.port)
@@ -364,8 +355,13 @@ async def pairs(load: Load, *, pairs: int, turns: int) -> Any:
         writer.close()
 
     await asyncio.gather(*(lane() for _ in range(20)))
-    await load.until(lambda: all(load.status[agent_id] == "completed" for agent_id in ids))
-    return {"pairs": pairs, "messages": pairs * turns, "seconds": talked}
+    await load.until(lambda: all(load.status[agent_id] == "completed" for agent_id in speaks))
+    for texts in heard.values():
+        if texts != [str(turn) for turn in range(turns)]:
+            load.fail("a message was lost, doubled or out of order")
+    if len(joined) != 2 * pairs:
+        load.fail("somebody joined no chat")
+    return {"pairs": len(joined) // 2, "messages": pairs * turns, "seconds": talked}
 
 
 SCENARIOS: dict[str, Any] = {
@@ -379,7 +375,7 @@ SCENARIOS: dict[str, Any] = {
 async def main(arguments: list[str]) -> None:
     scenario, address, *rest = arguments
     host, _, port = address.rpartition(":")
-    load = Load(host, int(port), bare="--bare" in rest)
+    load = Load(host, int(port), bare="--bare" in rest, has_core="--has-core" in rest)
     values = {}
     for item in rest:
         if "=" in item:
