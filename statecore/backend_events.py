@@ -163,7 +163,7 @@ class Submitted(msgspec.Struct, frozen=True):
 
 
 class MetadataArrived(msgspec.Struct, frozen=True):
-    """Tips or feedback of an agent."""
+    """Tips or feedback of an agent, once."""
 
     agent_id: str
     data: msgspec.Raw

@@ -8,6 +8,7 @@ for a page waits for it.
 from __future__ import annotations
 
 import json
+from hashlib import blake2b
 from typing import Annotated, TypeAlias, TypeVar
 
 import msgspec
@@ -86,8 +87,7 @@ def take_packet(backend: Backend, connection: str, packet: Envelope) -> None:
             asked = Asked(onboarding.request_id, connection)
             backend.submit_onboarding(packet.subject_id, asked, onboarding.onboarding_data)
         case PacketType.SUBMIT_METADATA:
-            agent = _agent(backend, packet)
-            backend.out.append(MetadataArrived(agent.agent_id, packet.data))
+            _metadata(backend, _agent(backend, packet), packet)
         case PacketType.RETURN_STATUSES:
             _return_statuses(backend, connection, packet)
         case _:
@@ -127,6 +127,23 @@ def _live_update(backend: Backend, agent: BackendAgent, data: msgspec.Raw) -> No
         if len(agent.seen) > backend.options.seen_updates:
             del agent.seen[next(iter(agent.seen))]
     backend.out.append(UpdateArrived(agent.agent_id, data, update_id))
+
+
+def _metadata(backend: Backend, agent: BackendAgent, packet: Envelope) -> None:
+    """Hand metadata to the task, unless it is a repeat.
+
+    It has no id on the wire. Routers send it again, after a reconnect or because of a fault, with
+    the page's timestamp and content unchanged: by these a repeat is known, also after the end.
+    """
+    content = f"{packet.client_timestamp} ".encode() + bytes(packet.data)
+    digest = blake2b(content, digest_size=16).hexdigest()
+    if digest in agent.noted:
+        backend.out.append(Count("repeated", PacketType.SUBMIT_METADATA))
+        return
+    agent.noted[digest] = None
+    if len(agent.noted) > backend.options.seen_metadata:
+        del agent.noted[next(iter(agent.noted))]
+    backend.out.append(MetadataArrived(agent.agent_id, packet.data))
 
 
 def _update_id(data: msgspec.Raw) -> str | None:

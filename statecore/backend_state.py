@@ -48,6 +48,7 @@ class BackendAgent:
         asked: submissions of its onboarding that are not answered yet.
         past: the live updates that its page was sent, for a reload.
         seen: update ids that came from it, the oldest first.
+        noted: digests of the metadata that came from it, the oldest first.
     """
 
     agent_id: str
@@ -64,6 +65,7 @@ class BackendAgent:
     asked: list[Asked] = field(default_factory=list)
     past: list[msgspec.Raw] = field(default_factory=list)
     seen: dict[str, None] = field(default_factory=dict)
+    noted: dict[str, None] = field(default_factory=dict)
 
     @property
     def is_final(self) -> bool:
@@ -81,7 +83,13 @@ class BackendAgent:
 
     def copy(self) -> BackendAgent:
         """An independent copy."""
-        return replace(self, asked=self.asked.copy(), past=self.past.copy(), seen=self.seen.copy())
+        return replace(
+            self,
+            asked=self.asked.copy(),
+            past=self.past.copy(),
+            seen=self.seen.copy(),
+            noted=self.noted.copy(),
+        )
 
     def key(self, rename: Callable[[str], Hashable]) -> Hashable:
         """Canonical and hashable, with its own id renamed."""
@@ -98,6 +106,7 @@ class BackendAgent:
             tuple((rename(f"request {a.request_id}"), a.connection) for a in self.asked),
             tuple(bytes(data) for data in self.past),
             tuple(self.seen),
+            tuple(self.noted),
         )
 
 

@@ -67,6 +67,7 @@ class BackendOptions:
         first_poll, poll: when the statuses are asked for, after a channel opens and from then on.
             The poll is the backend's heartbeat: pages give up after 20 s without one.
         seen_updates: how many update ids of one agent are remembered, to drop repeats.
+        seen_metadata: how much metadata of one agent is remembered, to drop repeats.
         past_updates: how many live updates of one agent are kept for a page that is reloaded;
             the oldest go first.
         outbox_bytes: what waits for one router, or to be proven read by it; at the bound live
@@ -83,6 +84,7 @@ class BackendOptions:
     first_poll: float = 0.3
     poll: float = 4.0
     seen_updates: int = 10_000
+    seen_metadata: int = 100
     past_updates: int = 10_000
     outbox_bytes: int = 16 << 20
     frame_limit: int = 16 << 20

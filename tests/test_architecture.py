@@ -32,6 +32,7 @@ PURE = {
     "dataclasses",
     "enum",
     "functools",
+    "hashlib",
     "inspect",
     "itertools",
     "json",

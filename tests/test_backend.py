@@ -705,6 +705,38 @@ def test_metadata_and_errors_reach_the_task() -> None:
     assert wire.packet("log_error", "mephisto", {}) == [ErrorLogged("mephisto", raw({}))]
 
 
+def test_metadata_that_a_router_repeats_reaches_the_task_once() -> None:
+    wire = Wire(BackendOptions(seen_metadata=2))
+    wire.register("ann")
+
+    def tell(text: str, at: float | None) -> list[Any]:
+        packet = {"packet_type": "submit_metadata", "subject_id": "1", "data": {"tips": text}}
+        return wire.take(Frame("c", json.dumps({**packet, "client_timestamp": at}), 1.0))
+
+    def counts(effects: list[Any]) -> bool:
+        repeated = [Count("repeated", "submit_metadata")]
+        assert effects == repeated or [type(effect) for effect in effects] == [MetadataArrived]
+        return effects != repeated
+
+    assert counts(tell("a", 1.5))
+    assert not counts(tell("a", 1.5))
+    assert counts(tell("a", 2.5))  # said again later, and so meant
+    assert not counts(tell("a", 1.5))
+    assert counts(tell("a", None))  # forms have no timestamp
+    assert not counts(tell("a", None))
+    assert counts(tell("a", 1.5))  # forgotten: only so many are remembered
+
+
+def test_metadata_that_is_repeated_after_the_submission_still_counts_once() -> None:
+    wire = Wire()
+    wire.register("ann")
+    wire.packet("submit_metadata", "1", {"tips": {}})
+    wire.packet("submit_unit", "1", {"label": "cat"})
+    assert wire.packet("submit_metadata", "1", {"tips": {}}) == [
+        Count("repeated", "submit_metadata")
+    ]
+
+
 # Statuses ------------------------------------------------------------------------------------
 
 
