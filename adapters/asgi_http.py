@@ -112,13 +112,14 @@ class HttpRoutes:
             return refusal(error.status_code, error.error_type, error.text, error.expected)
         # Nobody listens for the peer's disconnect while this waits: what was given to the core
         # is given, and its answer decides whether the files are kept.
+        reply: Reply | None = None
         with anyio.CancelScope() as waiting:
             self._waiting.add(waiting)
             try:
                 reply = await self._request(route, body.content, body.is_form, body.uploads)
             finally:
                 self._waiting.discard(waiting)
-        if waiting.cancelled_caught:
+        if reply is None:
             # The core may have passed the submission on, so its files stay.
             return refusal(
                 503,

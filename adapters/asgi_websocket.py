@@ -12,6 +12,10 @@ The writer is the only task that sends, so nothing overtakes. What waits for it 
 A server that offers the extension ``statecore.ping`` in the scope (statecore's own protocol class
 for uvicorn does) takes ``{"type": "websocket.ping", "bytes": token}`` and reports
 ``{"type": "websocket.pong", "bytes": token}``. Plain ASGI has neither.
+
+The extension ``statecore.direct`` is a ``DirectSocket``: frames come and go without queues and
+tasks while the peer keeps up. It saves most of the time that a message costs here, and changes
+nothing else: what the socket does not take at once goes through the queue, by the same rules.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 import anyio
 from starlette.types import Message, Receive, Scope, Send
@@ -27,12 +32,38 @@ from statecore.adapters.driver import Driver
 from statecore.adapters.principal import principal_of
 from statecore.events import Frame, Ponged
 
-__all__ = ["CLOSE_WAIT", "PING_EXTENSION", "SocketConnection", "serve_websocket"]
+__all__ = [
+    "CLOSE_WAIT",
+    "DIRECT_EXTENSION",
+    "PING_EXTENSION",
+    "DirectSocket",
+    "SocketConnection",
+    "serve_websocket",
+]
 
 PING_EXTENSION = "statecore.ping"
+DIRECT_EXTENSION = "statecore.direct"
 CLOSE_WAIT = 5.0
 
 _numbers = itertools.count(1)
+
+
+class DirectSocket(Protocol):
+    """The server's own end of a WebSocket, as the extension ``statecore.direct`` offers it."""
+
+    def attach(
+        self, on_message: Callable[[str | bytes], None], on_pong: Callable[[bytes], None]
+    ) -> None:
+        """Hand messages and pongs to these from now on, instead of to ASGI's ``receive``."""
+        ...
+
+    def write(self, text: str) -> bool:
+        """Send a text frame at once; ``False`` when the peer is behind."""
+        ...
+
+    def write_ping(self, token: bytes) -> bool:
+        """Send a ping at once; ``False`` when the peer is behind."""
+        ...
 
 
 class SocketConnection:
@@ -41,13 +72,17 @@ class SocketConnection:
     Args:
         limit: the most characters that may wait for a peer that is behind.
         give_up: called when the bound is reached, before the close is sent.
+        direct: takes what is sent while nothing waits, if the server offers it.
     """
 
-    def __init__(self, limit: int, give_up: Callable[[], None]) -> None:
+    def __init__(
+        self, limit: int, give_up: Callable[[], None], direct: DirectSocket | None = None
+    ) -> None:
         self.is_closing = False
         self.is_given_up = False
         self._limit = limit
         self._give_up = give_up
+        self._direct = direct
         self._queue: deque[tuple[Message, int]] = deque()
         self._late = 0  # what was queued while the peer was behind
         self._is_behind = False
@@ -56,11 +91,17 @@ class SocketConnection:
         self._last: Message | None = None
 
     def send(self, payload: str) -> None:
-        """Queue a text frame."""
+        """Send a text frame, at once or through the queue."""
+        direct = self._direct
+        if direct is not None and self._is_idle() and direct.write(payload):
+            return
         self._push({"type": "websocket.send", "text": payload}, len(payload))
 
     def ping(self, token: str) -> None:
-        """Queue a ping."""
+        """Send a ping, at once or through the queue."""
+        direct = self._direct
+        if direct is not None and self._is_idle() and direct.write_ping(token.encode()):
+            return
         self._push({"type": "websocket.ping", "bytes": token.encode()}, len(token))
 
     def close(self, code: int, reason: str) -> None:
@@ -101,6 +142,10 @@ class SocketConnection:
             if message is self._last:
                 return
 
+    def _is_idle(self) -> bool:
+        """Nothing waits and nothing is on its way, so nothing could be overtaken."""
+        return not (self._queue or self._is_behind or self.is_closing)
+
     def _push(self, message: Message, size: int) -> None:
         if self.is_closing:
             return
@@ -126,8 +171,22 @@ async def serve_websocket(
     except OSError:
         return
     name = f"socket-{next(_numbers)}"
-    connection = SocketConnection(queue_limit, lambda: driver.disconnect(name))
-    pings = PING_EXTENSION in (scope.get("extensions") or {})
+    extensions = scope.get("extensions") or {}
+    direct: DirectSocket | None = extensions.get(DIRECT_EXTENSION)
+    connection = SocketConnection(queue_limit, lambda: driver.disconnect(name), direct)
+
+    def on_message(payload: str | bytes) -> None:
+        # What a peer still sends while it is being closed is nobody's any more.
+        if not connection.is_closing:
+            driver.receive(Frame(name, payload, driver.wall_clock()))
+
+    def on_pong(token: bytes) -> None:
+        # What was sent before a close can still be proven read, but not of a peer that the core
+        # was told is gone.
+        if not connection.is_given_up:
+            driver.receive(Ponged(name, bytes(token).decode(errors="replace")))
+
+    pings = PING_EXTENSION in extensions
     try:
         async with anyio.create_task_group() as group:
 
@@ -136,31 +195,30 @@ async def serve_websocket(
                 group.cancel_scope.cancel()
 
             driver.connect(name, connection, principal_of(scope), pings=pings)
+            if direct is not None:
+                direct.attach(on_message, on_pong)
             group.start_soon(write)
-            code = await _read(driver, name, connection, receive)
+            code = await _read(receive, on_message, on_pong)
             driver.disconnect(name, code)
             group.cancel_scope.cancel()
     finally:
         driver.disconnect(name)
 
 
-async def _read(driver: Driver, name: str, connection: SocketConnection, receive: Receive) -> int:
-    """Feed what arrives; returns the close code."""
+async def _read(
+    receive: Receive,
+    on_message: Callable[[str | bytes], None],
+    on_pong: Callable[[bytes], None],
+) -> int:
+    """Hand over what arrives; returns the close code."""
     while True:
         message = await receive()
         match message["type"]:
             case "websocket.receive":
-                # What a peer still sends while it is being closed is nobody's any more.
-                if not connection.is_closing:
-                    text = message.get("text")
-                    payload = text if text is not None else message["bytes"]
-                    driver.receive(Frame(name, payload, driver.wall_clock()))
+                text = message.get("text")
+                on_message(message["bytes"] if text is None else text)
             case "websocket.pong":
-                # What was sent before the close can still be proven read, but not of a peer
-                # that the core was told is gone.
-                if not connection.is_given_up:
-                    token = bytes(message["bytes"]).decode(errors="replace")
-                    driver.receive(Ponged(name, token))
+                on_pong(message["bytes"])
             case _:  # websocket.disconnect
                 return int(message.get("code", 1006))
 

@@ -9,6 +9,7 @@ import anyio
 from anyio.abc import SocketStream
 from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
+from websockets.protocol import State
 from websockets.uri import parse_uri
 
 __all__ = ["RawSocket", "raw_socket"]
@@ -29,12 +30,20 @@ class RawSocket:
     async def connect(self) -> None:
         self.protocol.send_request(self.protocol.connect())
         await self.flush()
-        await self._read()
+        await self.receive_handshake()
+
+    async def receive_handshake(self) -> None:
+        while self.protocol.state is State.CONNECTING and self.protocol.handshake_exc is None:
+            await self._read()
 
     async def flush(self) -> None:
         for data in self.protocol.data_to_send():
             if data:
                 await self._stream.send(data)
+
+    async def flush_at_once(self) -> None:
+        """All that waits as one piece, which the server reads at one go."""
+        await self._stream.send(b"".join(self.protocol.data_to_send()))
 
     async def send(self, text: str) -> None:
         self.protocol.send_text(text.encode())

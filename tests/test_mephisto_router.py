@@ -8,7 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -70,13 +73,10 @@ def test_copied_folder_runs_the_router_with_the_interpreter_that_wrote_it(tmp_pa
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "msgspec.py").write_text("raise ImportError('their old package')")
     environment = dict(os.environ, PORT="0", PYTHONPATH=str(tmp_path / "theirs"))
-    with subprocess.Popen(
+    with _process(
         [Path(sys.base_prefix) / "bin" / "python3", "app.py"],  # it does not have our packages
         cwd=copied,
         env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -101,6 +101,18 @@ def test_copied_folder_runs_the_router_with_the_interpreter_that_wrote_it(tmp_pa
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=20) == 0
         assert process.stderr.read() == ""
+
+
+@contextmanager
+def _process(command: list[str | Path], **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """A process that is gone at the end, however the test goes."""
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_folder_whose_interpreter_is_gone_says_what_to_do(tmp_path: Path) -> None:

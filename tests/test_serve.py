@@ -191,9 +191,12 @@ def test_run_prints_one_line_and_ends_at_sigterm(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_process_ends_with_0_and_closes_its_sockets_at_a_signal(number: int) -> None:
     command = [sys.executable, "-m", "statecore", "serve", "--port", "0", "--shutdown-wait", "0.2"]
-    with subprocess.Popen(  # noqa: ASYNC220
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with (
+        subprocess.Popen(  # noqa: ASYNC220
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process,
+        _killed(process),
+    ):
         assert process.stdout is not None
         assert process.stderr is not None
         line = await anyio.to_thread.run_sync(process.stdout.readline)
@@ -220,6 +223,15 @@ async def test_process_ends_with_0_and_closes_its_sockets_at_a_signal(number: in
 
 def _address(host: str, port: int = 0) -> tuple[Any, ...]:
     return (socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port))
+
+
+@contextmanager
+def _killed(process: subprocess.Popen[str]) -> Iterator[None]:
+    """However the test goes, the process does not outlive it."""
+    try:
+        yield
+    finally:
+        process.kill()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from test_driver import ScriptedCore
 from websockets.frames import Opcode
 
 from statecore.adapters.asgi import StatecoreApp
+from statecore.adapters.asgi_websocket import DIRECT_EXTENSION
 from statecore.adapters.driver import Driver
 from statecore.adapters.serve import ServerOptions, serve
 from statecore.adapters.uvicorn_websocket import PING_PREFIX, PingableWebSocket
@@ -229,6 +231,125 @@ async def test_handshake_that_is_wrong_is_refused() -> None:
             )
             assert (await stream.receive()).startswith(b"HTTP/1.1 4")
     assert core.received == []
+
+
+def slow_to_start(app: StatecoreApp, messages: int) -> Any:
+    """The application behind a middleware that dawdles until so many messages have come."""
+
+    async def outer(scope: Any, receive: Any, send: Any) -> None:
+        async def send_then_wait(message: Any) -> None:
+            await send(message)
+            if message["type"] == "websocket.accept":
+                queue = scope["extensions"][DIRECT_EXTENSION].queue
+                with anyio.fail_after(10):
+                    while queue.qsize() < messages:
+                        await anyio.lowlevel.checkpoint()
+
+        await app(scope, receive, send_then_wait if scope["type"] == "websocket" else send)
+
+    return outer
+
+
+async def test_frames_that_come_before_the_router_listens_are_not_overtaken() -> None:
+    core = EventCore()
+    app = StatecoreApp(Driver(core))
+    async with served(slow_to_start(app, 4), [app], OPTIONS) as url, raw_socket(url) as page:
+        for number in range(3):
+            page.protocol.send_text(b"%d" % number)
+        page.protocol.send_binary(b"3")
+        await page.flush_at_once()
+        await core.saw(Opened)
+        await page.send("4")
+        payloads = [frame.payload for frame in await core.saw(Frame, 5)]
+        assert payloads == ["0", "1", "2", b"3", "4"]
+
+
+async def test_peer_that_left_before_the_router_listens_is_heard_to_the_end() -> None:
+    core = EventCore()
+    app = StatecoreApp(Driver(core))
+    async with served(slow_to_start(app, 2), [app], OPTIONS) as url, raw_socket(url) as page:
+        page.protocol.send_text(b"last words")
+        page.protocol.send_close(4321)
+        await page.flush_at_once()
+        assert [event.code for event in await core.saw(Closed)] == [4321]
+    assert [type(event) for event in core.received] == [Opened, Frame, Closed]
+
+
+async def test_order_holds_while_a_peer_falls_behind_and_catches_up() -> None:
+    core = EventCore()
+    async with router(core, queue_limit=100 << 20) as (driver, url), raw_socket(url) as page:
+        (opened,) = await core.saw(Opened)
+        name = opened.connection
+        filling = "x" * 100_000
+
+        def script(event: Any) -> Any:
+            if isinstance(event, int):
+                data = encode_data({"n": event, "filling": filling})
+                yield Send(name, Envelope("client_bound_live_update", "a1", data))
+                yield Ping(name, str(event))
+
+        core.script = script
+        for number in range(200):  # more than the sockets take
+            driver.receive(number)
+            await anyio.lowlevel.checkpoint()
+        seen: list[Any] = []
+        while len(seen) < 400:
+            frame = await page.receive(Opcode.TEXT, Opcode.PING)
+            data = bytes(frame.data)
+            seen.append(
+                data.removeprefix(PING_PREFIX).decode()
+                if frame.opcode is Opcode.PING
+                else json.loads(data)["data"]["n"]
+            )
+        assert seen == [item for number in range(200) for item in (number, str(number))]
+        assert len(await core.saw(Ponged, 200)) == 200
+
+
+async def test_plain_application_pings_and_hears_the_pong_in_its_place() -> None:
+    heard: list[Any] = []
+    done = anyio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.ping", "bytes": b"7"})
+        await send({"type": "websocket.send", "text": "go"})
+        while (message := await receive())["type"] != "websocket.disconnect":
+            heard.append(message)
+        done.set()
+
+    async with own_uvicorn(app) as url, raw_socket(url) as page:
+        await page.receive(Opcode.PING)
+        await page.send("one")
+        await page.send_frame(Opcode.TEXT, b"\xff")
+        assert await page.close_code() == 1007
+        with anyio.fail_after(10):
+            await done.wait()
+    assert heard[0] == {"type": "websocket.pong", "bytes": b"7"}
+    assert [message.get("text") for message in heard[1:]] == ["one"]
+
+
+async def test_what_is_sent_to_a_peer_that_is_gone_goes_nowhere() -> None:
+    gone: list[bool] = []
+    done = anyio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+        direct = scope["extensions"][DIRECT_EXTENSION]
+        gone.extend((direct.write("late"), direct.write_ping(b"late")))
+        done.set()
+
+    async with own_uvicorn(app) as url:
+        async with raw_socket(url) as page:
+            page.protocol.send_close(1000)
+            await page.flush()
+            assert await page.close_code() == 1000
+        with anyio.fail_after(10):
+            await done.wait()
+    assert gone == [True, True]
 
 
 LARGE = Envelope("client_bound_live_update", "a1", encode_data({"filling": "x" * (1 << 20)}))
