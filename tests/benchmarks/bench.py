@@ -87,7 +87,13 @@ class Bench:
     def __init__(self, *, quick: bool) -> None:
         self.rounds = 1 if quick else 3
         self.seconds = 2.0 if quick else 4.0
-        self.table = Table(title="statecore's router", title_justify="left")
+        self.table = Table(
+            title="statecore's router",
+            title_justify="left",
+            caption="The relay is faster than the generator, so its round trips/s are the generator's"
+            " limit: the processor time is the fairer ratio. It includes registering and connecting.",
+            caption_justify="left",
+        )
         for column in ("measured", "router", "bare relay", "ratio", "target"):
             self.table.add_column(column, justify="left" if column == "measured" else "right")
         self.errors: list[str] = []
@@ -164,7 +170,11 @@ class Bench:
         self.judge("many", run)
         if run["wrong_status"]:
             self.errors.append(f"many: {run['wrong_status']} pages with a wrong status")
-        self.row("agents connected at once", f"{run['agents']:,}", target=_target(True, "2,000"))
+        self.row(
+            "agents connected at once",
+            f"{run['agents']:,}",
+            target=_target(run["agents"] >= 2_000, "2,000"),
+        )
         self.row("  seconds to register all by POST", f"{run['register']:.2f}")
         self.row("  seconds to open all sockets", f"{run['connect']:.2f}")
         self.row("  seconds for a round trip each", f"{run['round_trip_each']:.2f}")
