@@ -119,7 +119,7 @@ class RouterWorld:
             if state.budget.lost_posts and post.where != "waiting":
                 yield ("lose", post.request_id)
         for number, page in enumerate(state.pages):
-            if page.is_opening and str(number) not in state.wires:
+            if str(number) in state.opening and page.ended is None:
                 yield ("connect", str(number))
             for step in self._script(page, state.scripts[number]):
                 yield ("act", str(number), step)
@@ -216,6 +216,7 @@ class RouterWorld:
         name = next(n for n in (f"{peer}{letter}" for letter in "abcdefgh") if n not in taken)
         wire = Wire(name)
         world.wires[peer] = wire
+        world.opening -= {peer}
         principal = _AT_HOME if peer == CORE else _BROWSER
         router_event(world, Opened(name, principal, pings=True))
         peer_event(world, peer, Opened(name_of(peer, wire), pings=True))
@@ -287,6 +288,7 @@ class RouterWorld:
         for post in [p for p in world.posts if p.page == number and p.where != "waiting"]:
             world.replace_post(post, None)
         world.pages = put(world.pages, number, ClientCore(self.page_options))
+        world.opening -= {peer}
         world.timers = frozenset(t for t in world.timers if t[0] != peer)
         # The worker sees that the work was not handed in, and does it again.
         done = tuple(s for s in world.scripts[number] if s not in ("register", "submit"))

@@ -82,6 +82,7 @@ class World:
     posts: tuple[Post, ...] = ()
     timers: frozenset[tuple[str, TimerKey]] = frozenset()
     scripts: tuple[tuple[str, ...], ...] = ()  # what each page has done
+    opening: frozenset[str] = frozenset()  # pages that asked for a socket
     submitted: frozenset[str] = frozenset()  # agents whose work the task got
     accepted: frozenset[str] = frozenset()  # agents whose page got a 2xx for its work
     twice: frozenset[str] = frozenset()  # agents whose work the task got more than once
@@ -109,6 +110,7 @@ class World:
             self.posts,
             self.timers,
             self.scripts,
+            self.opening,
             self.submitted,
             self.accepted,
             self.twice,

@@ -121,6 +121,8 @@ def _program(world: World, number: int, effect: Any) -> None:
         case page_side.Post():
             post = Post(number, effect.post_id, effect.route, effect.body, effect.attempt)
             world.posts = (*world.posts, post)
+        case page_side.OpenSocket():
+            world.opening |= {str(number)}
         case page_side.UpdateArrived(data=data):
             shown = (*world.shown[number], data["update_id"])
             world.shown = put(world.shown, number, shown)

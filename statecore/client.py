@@ -111,11 +111,6 @@ class ClientCore:
         """How many more live updates can be taken now."""
         return self._socket.room
 
-    @property
-    def is_opening(self) -> bool:
-        """Whether a socket was asked for and has not come yet."""
-        return self._socket.is_opening
-
     def start(self) -> tuple[ClientEffect, ...]:
         """Nothing: a page does nothing before its worker does."""
         return ()
