@@ -43,7 +43,6 @@ def beat(core: ClientCore, last_mephisto_ping: object) -> tuple[object, ...]:
 
 def test_a_socket_says_alive_at_once_and_a_heartbeat_soon() -> None:
     core = page()
-    assert core.is_opening
     assert core.receive(Opened("socket")) == (
         LinkChanged("up"),
         Send("socket", Envelope("alive", "7")),
@@ -55,7 +54,6 @@ def test_a_socket_says_alive_at_once_and_a_heartbeat_soon() -> None:
         SetTimer(("heartbeat", ""), 6.0),
     )
     assert core.link == "up"
-    assert not core.is_opening
 
 
 def test_a_socket_that_nobody_asked_for_is_closed() -> None:
