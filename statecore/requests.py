@@ -90,8 +90,7 @@ class Requests:
     def close(self, pending: Pending) -> None:
         """The question is answered or given up."""
         del self._by_id[pending.id]
-        if self._by_key.get((pending.kind, pending.key)) == pending.id:
-            del self._by_key[pending.kind, pending.key]
+        del self._by_key[pending.kind, pending.key]
         for post in pending.waiting:
             del self._by_post[post]
 

@@ -65,7 +65,7 @@ def send(
 
 def frame(connection: str, packet_type: str, subject_id: str, value: Any = None) -> Frame:
     """A packet that comes down a connection."""
-    told = {
+    told: dict[str, Any] = {
         "packet_type": packet_type,
         "subject_id": subject_id,
         "data": {} if value is None else value,
@@ -75,7 +75,7 @@ def frame(connection: str, packet_type: str, subject_id: str, value: Any = None)
 
 def details(request_id: str, agent_id: str | None, reason: str | None = None) -> Frame:
     """The core answers."""
-    told = {
+    told: dict[str, Any] = {
         "request_id": request_id,
         "worker_id": None if agent_id is None else "7",
         "agent_id": agent_id,

@@ -48,7 +48,7 @@ def same(found: Form, wanted: Form) -> bool:
     return whole[0] == whole[1]
 
 
-# Registration (docs/protocol.md section 2) ---------------------------------------------------------------
+# Registration (docs/protocol.md section 2) ----------------------------------------------------------
 
 
 def test_registration_becomes_register_agent_with_all_that_the_provider_said() -> None:
@@ -92,7 +92,7 @@ def test_timestamp_is_a_number_or_null_when_it_came_as_anything(
     assert found.packet.client_timestamp == seconds
 
 
-# Onboarding ----------------------------------------------------------------------------------------------
+# Onboarding ----------------------------------------------------------
 
 
 def test_onboarding_leaves_the_agent_out_of_its_data() -> None:
@@ -121,7 +121,7 @@ def test_onboarding_is_refused_when_provider_data_is_no_object() -> None:
     assert refused(Route.SUBMIT_ONBOARDING, {"provider_data": [1]}).field == "provider_data"
 
 
-# Submissions ----------------------------------------------------------------------------------------------
+# Submissions ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("final", [{"a": 1}, [1], "x", 5, None, {"files": []}, {"files": None}])
@@ -212,7 +212,7 @@ def test_body_is_refused_when_it_is_larger_than_what_is_read() -> None:
     assert caught.value.error_type == "too-large"
 
 
-# Metadata and errors ---------------------------------------------------------------------------------------
+# Metadata and errors ----------------------------------------------------------
 
 TIPS = {"tips": {"type": "tips", "header": "h", "text": "t"}}
 FEEDBACK = {"feedback": {"data": [{"question": "q", "text": "t"}]}}

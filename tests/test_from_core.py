@@ -52,7 +52,7 @@ def onboarded(core: RouterCore) -> RouterCore:
     return core
 
 
-# Who may be the core (S7) ------------------------------------------------------------------------------
+# Who may be the core (S7) ----------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_core_is_refused_when_it_speaks_about_nobody(subject: str) -> None:
     assert core.key() == before
 
 
-# Answers (S1; docs/protocol.md section 2) --------------------------------------------------------------
+# Answers (S1; docs/protocol.md section 2) ----------------------------------------------------------
 
 
 def test_agent_is_waiting_and_the_post_answered_when_the_core_gives_an_agent() -> None:
@@ -608,7 +608,7 @@ def test_failed_onboarding_begins_a_new_life_when_the_core_gives_an_agent_after_
     assert core.agent("onboarding_1") is None
 
 
-# Statuses (section 4 of the design) -----------------------------------------------------------------------
+# Statuses (section 4 of the design) ----------------------------------------------------------
 
 
 def test_status_goes_to_page_and_report_as_it_came_when_the_core_pushes_it() -> None:
@@ -707,7 +707,7 @@ def test_work_of_the_onboarding_is_settled_by_a_pong_when_the_agent_was_renamed(
     assert core.state.outbox.size == 0
 
 
-# Live updates to pages (S3) --------------------------------------------------------------------------------
+# Live updates to pages (S3) ----------------------------------------------------------
 
 
 def test_live_update_goes_down_the_socket_as_it_came_when_the_page_is_there() -> None:

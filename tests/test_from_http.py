@@ -191,7 +191,7 @@ def test_registration_is_told_to_come_back_when_the_outbox_is_full() -> None:
     assert core.key() == before
 
 
-# Onboarding ----------------------------------------------------------------------------------------------
+# Onboarding ----------------------------------------------------------
 
 
 def test_onboarding_asks_the_core_without_the_agent_in_its_data() -> None:
@@ -297,7 +297,7 @@ def test_onboarding_is_refused_when_too_many_agents_are_unknown() -> None:
     assert refusals(core.receive(onboarding("o1"))) == ["unknown-agent"]
 
 
-# Work (S2; docs/protocol.md section 2) --------------------------------------------------------------------
+# Work (S2; docs/protocol.md section 2) ----------------------------------------------------------
 
 
 def test_submission_completes_the_agent_and_is_forwarded_when_it_works() -> None:
@@ -481,7 +481,7 @@ def test_largest_submission_fits_the_core_with_all_its_keys_when_it_is_just_take
     assert (1 << 20) - 400 < len(encode_envelope(widest)) <= 1 << 20
 
 
-# Agents that only a POST has named (a restart) -------------------------------------------------------------
+# Agents that only a POST has named (a restart) ----------------------------------------------------------
 
 
 def test_work_of_an_unknown_agent_waits_until_the_core_speaks_of_it() -> None:
@@ -573,7 +573,7 @@ def test_work_is_refused_when_too_many_agents_are_unknown() -> None:
     assert core.key() == before
 
 
-# task_config.json (docs/protocol.md section 2) -------------------------------------------------------------
+# task_config.json (docs/protocol.md section 2) ----------------------------------------------------------
 
 
 def config(used: str | None, expected: str | None) -> Request:
@@ -611,7 +611,7 @@ def test_task_config_is_served_all_the_same_when_the_report_does_not_fit() -> No
     )
 
 
-# Bodies ---------------------------------------------------------------------------------------------------
+# Bodies ----------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ def test_refused_packet_binds_no_socket_when_it_is_the_first() -> None:
     assert seat(core).connection is None
 
 
-# Heartbeats (docs/protocol.md section 5) ---------------------------------------------------------------
+# Heartbeats (docs/protocol.md section 5) ----------------------------------------------------------
 
 
 def test_heartbeat_is_answered_in_milliseconds_since_the_router_started_when_no_core_came() -> None:
@@ -144,7 +144,7 @@ def test_heartbeat_comes_back_with_the_times_that_it_had() -> None:
     assert answer.packet.router_incoming_timestamp == 201.0
 
 
-# Identity (S7) -----------------------------------------------------------------------------------------
+# Identity (S7) ----------------------------------------------------------
 
 
 def test_page_cannot_be_the_core_when_it_speaks_for_an_agent() -> None:
@@ -374,7 +374,7 @@ def test_live_update_goes_under_the_new_id_when_the_page_still_uses_its_onboardi
     ]
 
 
-# log_error (docs/protocol.md section 1) ----------------------------------------------------------------
+# log_error (docs/protocol.md section 1) ----------------------------------------------------------
 
 
 def test_error_log_is_forwarded_when_a_page_reports_one() -> None:

@@ -41,7 +41,7 @@ from statecore.status import LinkState, State
 SWEEP = timer("sweep")
 
 
-# Starting and connections --------------------------------------------------------------------------
+# Starting and connections ----------------------------------------------------------
 
 
 def test_router_arms_its_periodic_timers_when_it_starts() -> None:
@@ -228,7 +228,7 @@ def test_refused_frame_changes_nothing_when_it_is_anything_at_all(
         assert core.copy().key() == before
 
 
-# The second tab (S7) --------------------------------------------------------------------------------
+# The second tab (S7) ----------------------------------------------------------
 
 
 def test_second_tab_takes_over_and_the_first_is_told_to_give_up() -> None:
@@ -257,7 +257,7 @@ def test_first_tab_stays_refused_and_its_closing_does_no_harm_when_it_was_replac
     assert (seat(core).link, seat(core).connection) == (LinkState.UP, "new")
 
 
-# Grace time and silence (S5, S6) ----------------------------------------------------------------------
+# Grace time and silence (S5, S6) ----------------------------------------------------------
 
 
 def test_agent_has_the_grace_time_when_its_socket_is_gone() -> None:
@@ -400,7 +400,7 @@ def test_sweep_asks_for_proof_of_what_was_sent_when_the_transport_has_pings() ->
     assert len(seat(core).mailbox) == 0
 
 
-# Memory of the finished (S8, S10) ---------------------------------------------------------------------
+# Memory of the finished (S8, S10) ----------------------------------------------------------
 
 
 def test_finished_agent_learns_how_it_ended_when_it_comes_back_after_the_core_forgot() -> None:
@@ -450,7 +450,7 @@ def test_oldest_end_goes_with_its_socket_when_too_many_have_ended() -> None:
     assert core.receive(Closed("page")) == ()
 
 
-# copy() and key() -------------------------------------------------------------------------------------
+# copy() and key() ----------------------------------------------------------
 
 
 def busy_router() -> RouterCore:
