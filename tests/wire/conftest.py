@@ -45,11 +45,11 @@ async def router(
 ) -> AsyncGenerator[Router]:
     folders = Folders(tmp_path)
     async with (
-        running_router(server, folders, options),
+        running_router(server, folders, options) as driver,
         AsyncExitStack() as stack,
         anyio.create_task_group() as tasks,
     ):
-        yield Router(server.kind, server.port, folders, http, stack, tasks)
+        yield Router(server.port, folders, http, stack, tasks, driver)
         tasks.cancel_scope.cancel()
 
 

@@ -114,21 +114,19 @@ async def running_server(kind: str) -> AsyncGenerator[Server]:
 @asynccontextmanager
 async def running_router(
     server: Server, folders: Folders, options: RouterOptions
-) -> AsyncGenerator[None]:
-    """A new router behind the server."""
+) -> AsyncGenerator[Driver | None]:
+    """A new router behind the server; also its driver, where one can get at it."""
     running: AbstractAsyncContextManager[object]
+    driver: Driver | None = None
     if server.kind == "asgi":
-        ours = StatecoreApp(
-            Driver(RouterCore(options, started_at=time.time())),
-            static=folders.static,
-            uploads=folders.uploads,
-        )
+        driver = Driver(RouterCore(options, started_at=time.time()))
+        ours = StatecoreApp(driver, static=folders.static, uploads=folders.uploads)
         server.app, running = ours, ours.running()
     else:
         theirs = make_app(folders.static, folders.uploads, Rules(), options)
         server.app, running = theirs, theirs.router.lifespan_context(theirs)
     async with running:
-        yield
+        yield driver
     server.app = None
 
 

@@ -6,10 +6,9 @@ import json
 import time
 from collections.abc import AsyncIterator
 
-import anyio
 import pytest
 
-from .peers import WAIT, Core, Packet, Router, details
+from .peers import Core, Packet, Router, details
 from .servers import TASK_VERSION, with_options
 
 pytestmark = pytest.mark.anyio
@@ -240,26 +239,9 @@ async def test_websocket_opens_at_the_root_and_at_socket(router: Router, path: s
 
 async def test_websocket_takes_an_offer_of_deflate(router: Router) -> None:
     """Section 2: the page's offer includes permessage-deflate; taking it is the router's choice."""
-    offer = {"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"}
-    request = "".join(
-        f"{name}: {value}\r\n"
-        for name, value in {
-            "Host": "router",
-            "Upgrade": "websocket",
-            "Connection": "Upgrade",
-            "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-            "Sec-WebSocket-Version": "13",
-            **offer,
-        }.items()
-    )
-    with anyio.fail_after(WAIT):
-        async with await anyio.connect_tcp("127.0.0.1", router.port) as stream:
-            await stream.send(f"GET / HTTP/1.1\r\n{request}\r\n".encode())
-            answer = b""
-            while b"\r\n\r\n" not in answer:
-                answer += await stream.receive()
-    assert answer.startswith(b"HTTP/1.1 101 ")
-    assert b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in answer
+    offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
+    wire = await router.wire(headers=offer)
+    assert b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in wire.head
 
 
 async def test_body_may_come_in_pieces(router: Router, core: Core) -> None:
