@@ -7,7 +7,6 @@ one line on stderr.
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -157,7 +156,7 @@ def serve(
         uploads = data / "uploads"
     try:
         router = StatecoreApp(
-            Driver(RouterCore(options, started_at=time.time())),
+            Driver(RouterCore(options)),
             static=static,
             uploads=uploads,
             task_version=task_version,

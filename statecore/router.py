@@ -68,12 +68,10 @@ class RouterCore:
 
     Args:
         options: limits and times.
-        started_at: the wall clock in seconds since the epoch. Until the core is heard, pages
-            are told that it was last heard then.
     """
 
-    def __init__(self, options: RouterOptions | None = None, *, started_at: float = 0.0) -> None:
-        self.state = RouterState(options or RouterOptions(), started_at)
+    def __init__(self, options: RouterOptions | None = None) -> None:
+        self.state = RouterState(options or RouterOptions())
 
     def start(self) -> tuple[Effect, ...]:
         """The effects to perform before any event: the periodic timers."""
@@ -145,6 +143,7 @@ class RouterCore:
         self.state.connections[event.connection] = Connection(
             event.connection, event.principal, event.pings
         )
+        self.state.core_heard_at = self.state.core_heard_at or event.at
 
     def _closed(self, event: Closed, out: list[Effect]) -> None:
         connection = self._connection(event.connection)

@@ -93,7 +93,9 @@ class RouterState:
     """Everything that a router remembers."""
 
     options: RouterOptions
-    core_heard_at: float  # seconds since the epoch, for pages to read; never compared here
+    # Seconds since the epoch, for pages to read; never compared. Until the core is heard, it is when
+    # the first connection came: upstream's page gives up for good on an old time.
+    core_heard_at: float = 0.0
     core: str | None = None
     connections: dict[str, Connection] = field(default_factory=dict)
     seats: Seats = field(default_factory=Seats)

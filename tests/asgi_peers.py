@@ -56,7 +56,7 @@ def details(request_id: str, agent_id: str | None, reason: str | None = None) ->
 
 def router_app(options: RouterOptions | None = None, **app_options: Any) -> StatecoreApp:
     return StatecoreApp(
-        Driver(RouterCore(options, started_at=1_000.0), wall_clock=lambda: 1_234.5), **app_options
+        Driver(RouterCore(options), wall_clock=lambda: 1_234.5), **app_options
     )
 
 

@@ -135,7 +135,7 @@ def alive_core(core: RouterCore, name: str = "core", *, pings: bool = True) -> t
 
 def router(*, core: bool = True, pings: bool = True, **options: Any) -> RouterCore:
     """A router, with its core connected and heard."""
-    made = RouterCore(RouterOptions(**options), started_at=100.0)
+    made = RouterCore(RouterOptions(**options))
     if core:
         alive_core(made, pings=pings)
         made.receive(POLL)

@@ -23,7 +23,7 @@ from router_steps import (
 )
 
 from statecore.effects import CancelTimer, Close, Count, Effect, Send
-from statecore.events import Closed, Frame
+from statecore.events import Closed, Frame, Opened
 from statecore.router import RouterCore
 from statecore.status import LinkState, State
 
@@ -117,9 +117,10 @@ def test_refused_packet_binds_no_socket_when_it_is_the_first() -> None:
 # Heartbeats (docs/protocol.md section 5) ----------------------------------------------------------
 
 
-def test_heartbeat_is_answered_in_milliseconds_since_the_router_started_when_no_core_came() -> None:
+def test_heartbeat_tells_when_the_first_connection_came_while_no_core_did() -> None:
     """docs/protocol.md section 5: start it at "now", in milliseconds."""
     core = router(core=False)
+    core.receive(Opened("first", at=100.0))
     connect(core, "page")
     core.receive(frame("page", "alive", "1"))
     assert core.receive(frame("page", "heartbeat", "1")) == (

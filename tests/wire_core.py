@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -25,7 +24,7 @@ def running_router(options: RouterOptions | None = None, *, port: int = 0) -> Ge
     """A router under uvicorn in a thread of its own, so that trio's tests have one too."""
     sockets = bind("127.0.0.1", port)
     with start_blocking_portal("asyncio") as portal:
-        app = StatecoreApp(Driver(RouterCore(options, started_at=time.time())))
+        app = StatecoreApp(Driver(RouterCore(options)))
         done, url = portal.start_task(serve, app, [app], ServerOptions(shutdown_wait=0), sockets)
         try:
             yield url

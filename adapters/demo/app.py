@@ -14,7 +14,6 @@ import shutil
 import signal
 import socket
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -66,7 +65,7 @@ class Demo:
         options = replace(options or RouterOptions(), system_token=self._token)
         self.routers = {
             task.name: StatecoreApp(
-                Driver(RouterCore(options, started_at=time.time())),
+                Driver(RouterCore(options)),
                 static=_page(task, folder / task.name),
                 uploads=_made(folder / task.name / "uploads"),
             )

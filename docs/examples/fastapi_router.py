@@ -13,7 +13,6 @@ import json
 import secrets
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -73,7 +72,7 @@ def make_app(
 ) -> FastAPI:
     """A router: the page's folder, one for uploads, the house's rules, the core's limits."""
     options = options or RouterOptions()
-    core = RouterCore(options, started_at=time.time())
+    core = RouterCore(options)
     driver = Driver(core)
 
     @asynccontextmanager

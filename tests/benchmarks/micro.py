@@ -30,7 +30,7 @@ def frame(connection: str, packet_type: str, subject_id: str, data: object = Non
 
 def busy_router() -> RouterCore:
     """A router with its core and so many agents in their task, all with a socket."""
-    router = RouterCore(started_at=1.0)
+    router = RouterCore()
     router.start()
     router.receive(Opened("core", Principal(loopback=True), pings=True))
     router.receive(frame("core", "alive", "mephisto"))

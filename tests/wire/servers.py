@@ -8,7 +8,6 @@ uploads, and a file beside them that nobody may read.
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -119,7 +118,7 @@ async def running_router(
     running: AbstractAsyncContextManager[object]
     driver: Driver | None = None
     if server.kind == "asgi":
-        driver = Driver(RouterCore(options, started_at=time.time()))
+        driver = Driver(RouterCore(options))
         ours = StatecoreApp(driver, static=folders.static, uploads=folders.uploads)
         server.app, running = ours, ours.running()
     else:
