@@ -42,6 +42,12 @@ class PingableWebSocket(WebSocketsSansIOProtocol):
         self._abort_timer: TimerHandle | None = None
         self._on_message: Callable[[str | bytes], None] | None = None
         self._on_pong: Callable[[bytes], None] | None = None
+        self._is_lingering = False
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came; of a peer that was closed for what it sent, the rest is thrown away."""
+        if not self._is_lingering:
+            super().data_received(data)
 
     def attach(
         self, on_message: Callable[[str | bytes], None], on_pong: Callable[[bytes], None]
@@ -119,6 +125,28 @@ class PingableWebSocket(WebSocketsSansIOProtocol):
                 self._on_pong(token)
             else:
                 self.queue.put_nowait(cast(Any, {"type": "websocket.pong", "bytes": token}))
+
+    def handle_parser_exception(self) -> None:
+        """Close for what the peer sent, and read on without looking until it has heard why.
+
+        A socket that is closed with bytes unread is reset, and the peer, still sending its large
+        frame, would never see the close frame with the reason.
+        """
+        assert self.conn.close_sent is not None
+        code, reason = self.conn.close_sent.code, self.conn.close_sent.reason
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self.stop_keepalive()
+        self.close_sent = True
+        self._is_lingering = True
+        if self.transport.is_closing():
+            return
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        if self.transport.can_write_eof():  # TLS cannot
+            self.transport.write_eof()
+        self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
 
     async def send(self, message: Any) -> None:
         """Take the application's message."""

@@ -33,9 +33,9 @@ pytestmark = pytest.mark.anyio
 REGISTRATION = {"provider_data": {"worker_name": "ann", "agent_registration_id": "ann-1"}}
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"  # uvicorn's only one
+@pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    return "asyncio", {"use_uvloop": request.param}  # uvicorn's only ones
 
 
 def new_router(**options: Any) -> StatecoreApp:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -30,9 +31,9 @@ pytestmark = pytest.mark.anyio
 OPTIONS = ServerOptions(port=0, frame_limit=10_000, shutdown_wait=1.0)
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"  # uvicorn's only one
+@pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    return "asyncio", {"use_uvloop": request.param}  # uvicorn's only ones
 
 
 class EventCore(ScriptedCore):
@@ -156,6 +157,14 @@ async def test_frame_over_the_limit_is_closed_with_1009_and_never_seen() -> None
         assert len(await core.saw(Frame)) == 1
 
 
+async def test_peer_that_is_still_sending_its_large_frame_hears_why_it_is_closed() -> None:
+    core = EventCore()
+    async with router(core) as (_, url), raw_socket(url) as page:
+        await page.send("x" * (32 << 20))
+        assert await page.close_code() == 1009
+        assert [event.code for event in await core.saw(Closed)] == [1009]
+
+
 async def test_message_in_pieces_is_put_together_and_has_the_same_limit() -> None:
     core = EventCore()
     async with router(core) as (_, url), raw_socket(url) as page:
@@ -191,6 +200,24 @@ async def test_core_hears_the_code_that_the_peer_closed_with() -> None:
         page.protocol.send_close(4321, "enough")
         await page.flush()
         assert [event.code for event in await core.saw(Closed)] == [4321]
+
+
+async def test_error_in_the_core_costs_the_connection_and_no_other() -> None:
+    def script(event: Any) -> tuple[()]:
+        if isinstance(event, Frame) and event.payload == "bad":
+            raise ZeroDivisionError
+        return ()
+
+    core = EventCore(script)
+    told: list[Any] = []  # by default, the event loop logs it
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+    async with router(core) as (_, url), raw_socket(url) as one, raw_socket(url) as other:
+        await one.send("bad")
+        assert await one.close_code() is None
+        await core.saw(Closed)
+        await other.send("good")
+        await core.saw(Frame, 2)
+    assert [type(context["exception"]) for context in told] == [ZeroDivisionError]
 
 
 async def test_close_of_the_core_reaches_the_peer_with_its_reason() -> None:
