@@ -28,6 +28,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import assert_never
 
+from statecore.backend_admission import judge_onboarding
 from statecore.backend_events import (
     AddAssignment,
     BackendEffect,
@@ -130,7 +131,7 @@ class BackendCore:
             case AddAssignment():
                 backend.add_assignment(event)
             case JudgeOnboarding():
-                backend.judge_onboarding(event)
+                judge_onboarding(backend, event)
             case EndAgent():
                 backend.end_agent(event)
             case BlockWorker(worker_name=name):

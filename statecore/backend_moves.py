@@ -1,4 +1,4 @@
-"""What a backend decides: who gets in, what starts, what ends, and who is told.
+"""What a backend decides: which work counts, what ends, and who is told; who gets in is elsewhere.
 
 ``Backend`` is one call's view of the state: it changes the state and collects the effects in their
 order. ``backend.py`` makes one for each event. A method either refuses before it changes anything, or
@@ -14,14 +14,8 @@ from statecore.backend_events import (
     AgentEnded,
     BackendEffect,
     EndAgent,
-    JudgeOnboarding,
-    OnboardingSubmitted,
-    Seated,
     SendUpdate,
-    StartAssignment,
-    StartUnit,
     Submitted,
-    WorkerRefused,
 )
 from statecore.backend_state import Asked, BackendAgent, BackendState
 from statecore.effects import Count, Effect
@@ -31,7 +25,7 @@ from statecore.lifecycle import STATUS_TRIGGERS, Action, Trigger
 from statecore.packets import PacketType
 from statecore.settings import BackendOptions
 from statecore.status import FINAL_STATES, STATE_OF, State, Status
-from statecore.worker_pool import SENTENCES, Assignment, FailureReason, Worker
+from statecore.worker_pool import Assignment
 
 __all__ = ["Backend"]
 
@@ -49,144 +43,6 @@ class Backend:
         self.options = options
         self.out: list[BackendEffect] = []
 
-    # Getting in ------------------------------------------------------------------------------
-
-    def register(self, worker_name: str, registration: str, asked: Asked) -> None:
-        """A worker asks for an agent: the one that it has, or a new one, or the reason why not."""
-        known = self.state.registered(worker_name, registration)
-        # An onboarding that ended without a unit is begun anew: nothing of worth is lost with it.
-        if known is not None and (known.assignment is not None or not known.is_final):
-            known.connection = asked.connection
-            self._answer(known, asked)
-            self._tell_status(known)
-            return
-        worker = self.pool.worker(worker_name)
-        found = self._seat_for(worker)
-        if isinstance(found, FailureReason):
-            self.refuse_worker(asked, worker_name, found)
-            return
-        self.pool.enter(worker)
-        if self.options.needs_onboarding and not worker.has_passed:
-            agent = self.state.add_onboarding(worker_name, registration, asked.connection)
-            agent.fire(Trigger.DETAILS_ONBOARDING)
-            self._answer(agent, asked)
-            self._push(agent, Status.ONBOARDING)
-            return
-        agent = self.state.add_agent(worker_name, registration, asked.connection)
-        self._take_seat(agent, worker, *found)
-        self._answer(agent, asked)
-        self._begin(agent, found[0])
-
-    def submit_onboarding(self, agent_id: str, asked: Asked, data: msgspec.Raw) -> None:
-        """Answers to an onboarding: judged once, however often they come."""
-        agent = self.state.find(agent_id)
-        if agent is None:
-            self.refuse_worker(asked, "", FailureReason.SESSION_GONE)
-            return
-        if agent.assignment is not None:  # judged and passed: the same answer again
-            agent.connection = asked.connection
-            self._answer(agent, asked)
-            self._tell_status(agent)
-            return
-        if agent.is_final:
-            failed = agent.state == State.FAILED
-            reason = FailureReason(agent.outcome) if failed else FailureReason.LEFT
-            self.refuse_worker(asked, agent.worker, reason)
-            return
-        agent.connection = asked.connection
-        is_first = not agent.asked
-        if asked not in agent.asked:
-            agent.asked.append(asked)
-        if is_first:
-            self.out.append(OnboardingSubmitted(agent.agent_id, agent.worker, data))
-
-    def judge_onboarding(self, event: JudgeOnboarding) -> None:
-        """The answers were judged: everybody who asked is answered."""
-        agent = self.state.agents.get(event.agent_id)
-        if agent is None or not agent.asked:
-            raise LocalProtocolError(
-                f"agent {event.agent_id!r} has no onboarding to be judged",
-                error_type="nothing-to-judge",
-                field="agent_id",
-                expected="the agent of an OnboardingSubmitted, once",
-            )
-        worker = self.pool.workers[agent.worker]
-        if event.passed is not None:
-            worker.has_passed = event.passed
-        all_asked, agent.asked = agent.asked, []
-        if agent.is_final:
-            for asked in all_asked:
-                self.refuse_worker(asked, agent.worker, FailureReason.LEFT)
-            return
-        found = FailureReason.NOT_JUDGED if event.passed is None else self._seat_for(worker)
-        if isinstance(found, FailureReason):
-            agent.fire(Trigger.DETAILS_REFUSED, found)
-            for asked in all_asked:
-                self.refuse_worker(asked, agent.worker, found)
-            self.out.append(AgentEnded(agent.agent_id, agent.outcome, has_left=False))
-            return
-        self.state.rename(agent)
-        self._take_seat(agent, worker, *found)
-        for asked in all_asked:
-            self._answer(agent, asked)
-        self._begin(agent, found[0])
-
-    def refuse_worker(self, asked: Asked, worker_name: str, reason: FailureReason) -> None:
-        """The answer without an agent, with the reason that the page shows."""
-        self._send_details(asked, None, None, None, SENTENCES[reason])
-        self.out.append(Count("worker-refused", reason))
-        self.out.append(WorkerRefused(worker_name, reason))
-
-    def _seat_for(self, worker: Worker) -> tuple[Assignment, int] | FailureReason:
-        """The stages of a registration, in their order."""
-        if self.pool.is_closed:
-            return FailureReason.RUN_CLOSED
-        if worker.is_blocked:
-            return FailureReason.NOT_QUALIFIED
-        if worker.has_passed is False:
-            return FailureReason.FAILED_ONBOARDING
-        at_once = sum(not self.state.agents[agent].is_final for agent in worker.agents)
-        if 0 < self.options.allowed_concurrent <= at_once:
-            return FailureReason.TOO_MANY_AT_ONCE
-        if 0 < self.options.max_units_per_worker <= len(worker.agents):
-            return FailureReason.MAXIMUM_REACHED
-        return self.pool.choose(worker) or FailureReason.NOTHING_AVAILABLE
-
-    def _take_seat(
-        self, agent: BackendAgent, worker: Worker, assignment: Assignment, seat: int
-    ) -> None:
-        agent.fire(Trigger.DETAILS_AGENT)
-        agent.assignment, agent.seat = assignment.assignment_id, seat
-        self.pool.take(worker, assignment, seat, agent.agent_id)
-
-    def _begin(self, agent: BackendAgent, assignment: Assignment) -> None:
-        """The agent has its seat and its answer: start what can start."""
-        if not self.options.is_live:
-            self._push(agent, Status.IN_TASK)
-            self.out.append(StartUnit(assignment.assignment_id, self._seated(agent)))
-            return
-        self._push(agent, Status.WAITING)
-        if not assignment.is_full:
-            return
-        assignment.has_started = True
-        agents = [self.state.agents[partner] for partner in assignment.partners]
-        for partner in agents:
-            self._push(partner, Status.IN_TASK)
-        self.out.append(
-            StartAssignment(
-                assignment.assignment_id, tuple(map(self._seated, agents)), assignment.data
-            )
-        )
-
-    def _seated(self, agent: BackendAgent) -> Seated:
-        assignment = self._assignment(agent)
-        return Seated(
-            agent.agent_id,
-            assignment.unit_id(agent.seat),
-            agent.worker,
-            assignment.data_of(agent.seat),
-        )
-
     # Work ------------------------------------------------------------------------------------
 
     def submit_unit(self, agent: BackendAgent, data: msgspec.Raw) -> None:
@@ -202,14 +58,14 @@ class Backend:
         assert row is not None
         if row.action == Action.ANSWER_ONLY:
             self.out.append(Count("repeated", PacketType.SUBMIT_UNIT))
-            self._tell_status(agent)
+            self.tell_status(agent)
             return
         owed = agent.owes_submission
         agent.submitted = True
         if owed:
             agent.fire(Trigger.STATUS_COMPLETED)
-        self._tell_status(agent)
-        assignment = self._assignment(agent)
+        self.tell_status(agent)
+        assignment = self.assignment_of(agent)
         if assignment.seats[agent.seat] is None and not self.options.is_live:
             # Its unit went back to the pool, and nobody has it yet: it is done after all.
             worker = self.pool.workers[agent.worker]
@@ -290,7 +146,7 @@ class Backend:
                 field="agent_id",
                 expected="an agent that has not ended",
             )
-        self._push(agent, Status(event.status), reuse=event.reuse)
+        self.push(agent, Status(event.status), reuse=event.reuse)
 
     def reported(self, agent: BackendAgent, status: str) -> None:
         """A router's report of one agent. "disconnect" is believed, the rest only healed."""
@@ -298,22 +154,23 @@ class Backend:
             return
         if not agent.is_final:
             if status == Status.DISCONNECT:
-                self._push(agent, Status.DISCONNECT)
+                self.push(agent, Status.DISCONNECT)
                 return
             if status == Status.COMPLETED:
                 return  # a submission is on its way, and will say so itself
-        self._tell_status(agent)
+        self.tell_status(agent)
 
-    def _push(self, agent: BackendAgent, status: Status, *, reuse: bool = True) -> None:
+    def push(self, agent: BackendAgent, status: Status, *, reuse: bool = True) -> None:
         """Decide an agent's status: fire its trigger, tell the page what came of it."""
         was_final = agent.is_final
         row = agent.fire(STATUS_TRIGGERS[status])
         assert row is not None, "only decided for agents that it can still move"
-        self._tell_status(agent)
+        self.tell_status(agent)
         if agent.is_final and not was_final:
             self._ended(agent, reuse=reuse)
 
-    def _tell_status(self, agent: BackendAgent) -> None:
+    def tell_status(self, agent: BackendAgent) -> None:
+        """Push an agent's status to its page, as it is."""
         data = encode_data({"status": agent.outcome})
         packet = Envelope(PacketType.UPDATE_STATUS, agent.agent_id, data)
         self._send(agent.connection, packet)
@@ -326,12 +183,12 @@ class Backend:
             _forget_updates(agent)
         if agent.assignment is None:
             return
-        assignment = self._assignment(agent)
+        assignment = self.assignment_of(agent)
         if assignment.has_started:
             if has_left:
                 for partner in map(self.state.agents.__getitem__, [*assignment.partners]):
                     if not partner.is_final:
-                        self._push(partner, Status.PARTNER_DISCONNECT)
+                        self.push(partner, Status.PARTNER_DISCONNECT)
             return
         if self.options.is_live or (has_left and reuse and self.options.reuse_units):
             worker = self.pool.workers[agent.worker]
@@ -339,20 +196,21 @@ class Backend:
 
     # Answers ---------------------------------------------------------------------------------
 
-    def _answer(self, agent: BackendAgent, asked: Asked) -> None:
+    def answer(self, agent: BackendAgent, asked: Asked) -> None:
+        """The answer that names an agent, with what its page needs."""
         worker = self.pool.workers[agent.worker]
-        self._send_details(asked, worker.worker_id, agent.agent_id, self._init_data(agent), None)
+        self.send_details(asked, worker.worker_id, agent.agent_id, self._init_data(agent), None)
 
     def _init_data(self, agent: BackendAgent) -> msgspec.Raw:
         if agent.assignment is None:
             data = msgspec.Raw(self.options.onboarding_data)
         else:
-            data = self._assignment(agent).data_of(agent.seat)
+            data = self.assignment_of(agent).data_of(agent.seat)
         if not is_object(data) or not (self.options.is_live or agent.past):
             return data
         return _with(data, b"past_live_updates", b"[" + b",".join(map(bytes, agent.past)) + b"]")
 
-    def _send_details(
+    def send_details(
         self,
         asked: Asked,
         worker_id: str | None,
@@ -360,6 +218,7 @@ class Backend:
         init_task_data: msgspec.Raw | None,
         failure_reason: str | None,
     ) -> None:
+        """One agent_details, to the channel that the question came by."""
         details = {
             "request_id": asked.request_id,
             "worker_id": worker_id,
@@ -386,7 +245,8 @@ class Backend:
             )
         return agent
 
-    def _assignment(self, agent: BackendAgent) -> Assignment:
+    def assignment_of(self, agent: BackendAgent) -> Assignment:
+        """What this agent works on; it is past its onboarding."""
         assert agent.assignment is not None
         return self.pool.assignments[agent.assignment]
 

@@ -13,6 +13,7 @@ from typing import Annotated, TypeAlias, TypeVar
 
 import msgspec
 
+from statecore.backend_admission import refuse_worker, register, submit_onboarding
 from statecore.backend_events import ErrorLogged, MetadataArrived, Refused, UpdateArrived
 from statecore.backend_moves import Backend
 from statecore.backend_state import Asked, BackendAgent
@@ -85,7 +86,7 @@ def take_packet(backend: Backend, connection: str, packet: Envelope) -> None:
         case PacketType.SUBMIT_ONBOARDING:
             onboarding = _read(backend, _Onboarding, packet)
             asked = Asked(onboarding.request_id, connection)
-            backend.submit_onboarding(packet.subject_id, asked, onboarding.onboarding_data)
+            submit_onboarding(backend, packet.subject_id, asked, onboarding.onboarding_data)
         case PacketType.SUBMIT_METADATA:
             _metadata(backend, _agent(backend, packet), packet)
         case PacketType.RETURN_STATUSES:
@@ -100,13 +101,13 @@ def _register(backend: Backend, connection: str, packet: Envelope) -> None:
     except PacketDecodeError as error:
         # On the wire the subject of a registration is its request id.
         asked = Asked(packet.subject_id, connection)
-        backend.refuse_worker(asked, "", FailureReason.UNREADABLE)
+        refuse_worker(backend, asked, "", FailureReason.UNREADABLE)
         backend.out.append(Count("refused", error.error_type))
         backend.out.append(Refused(connection, error.error_type, str(error)))
         return
     provider = registration.provider_data
     asked = Asked(registration.request_id, connection)
-    backend.register(provider.worker_name, provider.agent_registration_id, asked)
+    register(backend, provider.worker_name, provider.agent_registration_id, asked)
 
 
 def _live_update(backend: Backend, agent: BackendAgent, data: msgspec.Raw) -> None:
