@@ -1,4 +1,8 @@
-"""Fixtures: a server of each kind for the session, a router of its own for each test."""
+"""Fixtures: a server of each kind for this folder, a router of its own for each test.
+
+The scope is the folder and no more, for as long as such a fixture lives, anyio runs every test on its
+event loop: tests elsewhere that want trio would get asyncio.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +20,18 @@ from .peers import WAIT, Core, Router
 from .servers import KINDS, Folders, Server, running_router, running_server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def anyio_backend() -> str:
     return "asyncio"  # uvicorn's
 
 
-@pytest.fixture(scope="session", params=KINDS)
+@pytest.fixture(scope="package", params=KINDS)
 async def server(request: pytest.FixtureRequest) -> AsyncGenerator[Server]:
     async with running_server(request.param) as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def http(server: Server) -> AsyncGenerator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=server.url, timeout=WAIT, trust_env=False) as client:
         yield client

@@ -1,6 +1,6 @@
 """Two routers behind real sockets: ours as ``serve`` runs it, and the FastAPI example under uvicorn.
 
-A uvicorn server lives for the whole session and serves at the root, as pages need it. The router behind
+A uvicorn server lives for all the tests and serves at the root, as pages need it. The router behind
 it is a new one for each test, so no test sees another's agents; it has its own static folder, its own
 uploads, and a file beside them that nobody may read.
 """
