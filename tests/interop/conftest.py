@@ -11,7 +11,7 @@ from playwright.sync_api import Browser
 from . import npm_page
 from .environment import Environment, prepare
 from .npm_page import NpmPage
-from .processes import Core, Router, free_port
+from .processes import Core, Router, Task, free_port
 from .raw_page import RawPage
 
 BundleOf = Callable[[str], Path]
@@ -22,7 +22,17 @@ OpenWindow = Callable[[str], NpmPage]
 class StartCore(Protocol):
     """Starts a core for a scenario at the router under test."""
 
-    def __call__(self, scenario: str, *options: str | Path, connections: int = 1) -> Core: ...
+    def __call__(
+        self, scenario: str, *options: str | Path, connections: int = 1, port: int | None = None
+    ) -> Core: ...
+
+
+class StartTask(Protocol):
+    """Starts a backend of ours for a scenario at the router under test."""
+
+    def __call__(
+        self, scenario: str, *, bundle: Path | None = None, connections: int = 1
+    ) -> Task: ...
 
 
 @pytest.fixture(scope="session")
@@ -65,13 +75,15 @@ def start_core(upstream: Environment, tmp_path: Path, router: Router) -> Iterato
     cores: list[tuple[Core, int]] = []
     with ExitStack() as running:
 
-        def start(scenario: str, *options: str | Path, connections: int = 1) -> Core:
+        def start(
+            scenario: str, *options: str | Path, connections: int = 1, port: int | None = None
+        ) -> Core:
             folder = tmp_path / f"core-{len(cores)}"
             core = Core(
                 upstream.python,
                 scenario,
                 folder,
-                router.port,
+                port or router.port,
                 *("--static", router.static, *options),
             )
             cores.append((running.enter_context(core), connections))
@@ -82,6 +94,33 @@ def start_core(upstream: Environment, tmp_path: Path, router: Router) -> Iterato
             core.close()
             assert core.so_far("refused") == []
             assert len(core.so_far("connected")) == connections
+
+
+@pytest.fixture
+def start_task(upstream: Environment, tmp_path: Path, router: Router) -> Iterator[StartTask]:
+    """Starts backends of ours, and at the end holds for each what must hold in every scenario.
+
+    It ended cleanly, it connected as often as the scenario says, and it refused nothing; but what a
+    router repeats of an agent that has ended meanwhile is refused.
+    """
+    tasks: list[tuple[Task, int]] = []
+    router.static.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as running:
+
+        def start(scenario: str, *, bundle: Path | None = None, connections: int = 1) -> Task:
+            if bundle is not None:
+                npm_page.write_page(bundle, upstream.mephisto, router.static)
+            task = Task(scenario, tmp_path / f"task-{len(tasks)}", router.url)
+            tasks.append((running.enter_context(task), connections))
+            return task
+
+        yield start
+        for task, connections in tasks:
+            task.close()
+            refused = task.so_far("refused")
+            late = task.so_far("refused", error_type="illegal-in-state")
+            assert refused == (late if router.name == "node" else [])
+            assert len(task.so_far("connected")) == connections
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ BUILD = HERE.parents[1] / "build" / "interop"
 REQUIREMENTS = HERE / "mephisto-requirements.txt"
 PAGES = HERE / "pages"
 PAGE_LOCKS = (PAGES / "package.json", PAGES / "package-lock.json")
-OLDEST_NODE = 18
+OLDEST_NODE = 20
 
 Report = Callable[[str], None]
 

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from .processes import PATIENCE
 
-__all__ = ["NpmPage", "bundle", "chromium"]
+__all__ = ["NpmPage", "bundle", "chromium", "write_page"]
 
 PAGES = Path(__file__).resolve().parent / "pages"
 FLAGS = [
@@ -35,6 +35,17 @@ def bundle(page: str, modules: Path, target: Path) -> Path:
     environment = {**os.environ, "NODE_PATH": str(modules)}
     subprocess.run(command, env=environment, check=True)
     return outfile
+
+
+def write_page(bundle: Path, mephisto: Path, static: Path) -> None:
+    """Fill a router's static folder as upstream's core does, for a backend that is not upstream's."""
+    router = mephisto / "abstractions" / "architects" / "router" / "node" / "static"
+    provider = mephisto / "abstractions" / "providers" / "mock"
+    shutil.copy(router / "index.html", static)
+    shutil.copy(provider / "wrap_crowd_source.js", static)
+    shutil.copy(bundle, static / "bundle.js")
+    config = {"mephisto_task_version": "2.0.3"}
+    (static / "task_config.json").write_text(json.dumps(config), encoding="utf-8")
 
 
 @contextmanager

@@ -11,9 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-__all__ = ["Core", "Event", "Process", "Router", "forget_uploads", "free_port"]
+__all__ = ["Core", "Event", "Process", "Router", "Task", "forget_uploads", "free_port"]
 
 Event = dict[str, Any]
+TESTS = Path(__file__).resolve().parents[1]
 PATIENCE = 20.0
 """Seconds to wait for anything: far more than any scenario needs, so running out is a failure."""
 
@@ -182,30 +183,11 @@ class Router(Process):
         return router
 
 
-class Core(Process):
-    """A real Mephisto core that runs one scenario; see `interop.core_driver`."""
+class Told(Process):
+    """A program that tells what it sees and does in JSON lines, and ends when stdin does."""
 
-    def __init__(
-        self, python: Path, scenario: str, folder: Path, port: int, *options: str | Path
-    ) -> None:
-        home = folder / "home"
-        home.mkdir(parents=True)
-        tests = Path(__file__).resolve().parents[1]
-        # As in an activated environment: the local architect starts whatever `python` is.
-        path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
-        command: list[str | Path] = [python, "-m", "interop.core_driver", scenario]
-        command += ["--data", folder, "--port", str(port), *options]
-        super().__init__(
-            f"core ({scenario})",
-            command,
-            log=folder / "core.log",
-            environment={
-                "HOME": str(home),
-                "PATH": path,
-                "PYTHONPATH": str(tests),
-                "STATECORE_HOST": "127.0.0.1",
-            },
-        )
+    def wait_until_ready(self) -> None:
+        """Wait until it can be worked with."""
         self.wait_for_start(lambda line: _matches(json.loads(line), "ready", {}), "ready")
 
     def wait_for(self, event: str, **facts: Any) -> Event:
@@ -215,16 +197,16 @@ class Core(Process):
         found: Event = json.loads(line)
         return found
 
-    def wait_for_count(self, event: str, count: int) -> None:
-        """Wait until an event has come that often."""
+    def wait_for_count(self, event: str, count: int, **facts: Any) -> None:
+        """Wait until an event with these facts has come that often."""
         seen = 0
 
         def is_the_last(line: str) -> bool:
             nonlocal seen
-            seen += _matches(json.loads(line), event, {})
+            seen += _matches(json.loads(line), event, facts)
             return seen == count
 
-        self.wait_for_line(is_the_last, f"{event}, {count} times")
+        self.wait_for_line(is_the_last, f"{event} {facts or ''}, {count} times")
 
     def so_far(self, event: str, **facts: Any) -> list[Event]:
         """Return all the events until now that have these facts."""
@@ -236,6 +218,52 @@ class Core(Process):
         code = self.wait()
         assert code == 0, f"exit code {code}\n{self.report()}"
         self.wait_for("done")
+
+
+class Core(Told):
+    """A real Mephisto core that runs one scenario; see `interop.core_driver`."""
+
+    def __init__(
+        self, python: Path, scenario: str, folder: Path, port: int, *options: str | Path
+    ) -> None:
+        home = folder / "home"
+        home.mkdir(parents=True)
+        # As in an activated environment: the local architect starts whatever `python` is.
+        path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
+        command: list[str | Path] = [python, "-m", "interop.core_driver", scenario]
+        command += ["--data", folder, "--port", str(port), *options]
+        super().__init__(
+            f"core ({scenario})",
+            command,
+            log=folder / "core.log",
+            environment={
+                "HOME": str(home),
+                "PATH": path,
+                "PYTHONPATH": str(TESTS),
+                "STATECORE_HOST": "127.0.0.1",
+            },
+        )
+        self.wait_until_ready()
+
+
+class Task(Told):
+    """Our own backend that runs one scenario; see `interop.task_driver`."""
+
+    def __init__(self, scenario: str, folder: Path, url: str) -> None:
+        folder.mkdir(parents=True)
+        super().__init__(
+            f"task ({scenario})",
+            [sys.executable, "-m", "interop.task_driver", scenario, "--router", url],
+            log=folder / "task.log",
+            environment={"PYTHONPATH": str(TESTS)},
+        )
+        self.wait_until_ready()
+
+    def send(self, text: str) -> None:
+        """Let the task send this to all agents that work together."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{text}\n")
+        self.process.stdin.flush()
 
 
 def _matches(found: Event, event: str, facts: Mapping[str, Any]) -> bool:

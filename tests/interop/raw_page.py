@@ -2,6 +2,7 @@
 
 import json
 import time
+import uuid
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
@@ -29,7 +30,6 @@ class RawPage:
         self._socket_url = url.replace("http://", "ws://", 1)
         self._socket: ClientConnection | None = None
         self._open_socket = ExitStack()
-        self._sent = 0
 
     def task_config(self, version: str) -> Packet:
         """Fetch the configuration as a page of that npm version does when it loads."""
@@ -113,8 +113,7 @@ class RawPage:
         return data
 
     def _update_id(self) -> str:
-        self._sent += 1
-        return f"{self.worker}-{self._sent}"
+        return f"{self.worker}-{uuid.uuid4().hex}"
 
     def _send(self, packet_type: str, data: Packet | None) -> None:
         assert self._socket is not None
