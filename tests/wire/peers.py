@@ -360,6 +360,11 @@ class Router:
         head = f"GET {path} HTTP/1.1\r\nHost: router\r\nConnection: close\r\n\r\n"
         return await self.raw(head.encode("latin-1"))
 
+    async def vanish(self, request: bytes) -> None:
+        """Send these bytes and be gone."""
+        async with await anyio.connect_tcp("127.0.0.1", self.port) as stream:
+            await stream.send(request)
+
     # WebSockets ------------------------------------------------------------------------------
 
     async def core(self, headers: Mapping[str, str] | None = None, path: str = "/") -> Core:
