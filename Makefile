@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help demo test lint types unit interop bench docs clean
+.PHONY: help demo test lint types unit interop bench docs screenshot clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,10 @@ bench: $(VENV)/dev.stamp ## round trips per second, latency, many agents at once
 
 docs: $(VENV)/dev.stamp ## write the generated pages and diagrams anew
 	$(BIN)/python -m statecore.diagrams.generate
+
+screenshot: $(VENV)/dev.stamp ## take the README's picture of the demo anew
+	@.ci/programs
+	STATECORE_SCREENSHOT=docs/images/demo-chat.png $(BIN)/pytest -q tests/browser/test_picture.py
 
 clean: ## remove what was built
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -156,13 +156,14 @@ function showEnding(ending, worker, visited) {
   ending.append(box);
   if (worker.owesSubmission && !isReplaced) return;
   const actions = el("p", { class: "actions" });
+  const isHopeless = worker.state === "failed" && visited.has("onboarding");
   if (worker.state === "failed" || isReplaced) {
-    const again = el("button", { type: "button", "data-testid": "try-again" }, isReplaced ? "Go on here instead" : "Ask again");
+    const again = el("button", { type: "button", class: isHopeless && "quiet", "data-testid": "try-again" }, isReplaced ? "Go on here instead" : "Ask again");
     again.addEventListener("click", () => location.reload());
     actions.append(again);
   }
   actions.append(
-    el("a", { class: "button quiet", href: freshLink(), "data-testid": "fresh" }, "Start as a fresh worker"),
+    el("a", { class: isHopeless ? "button" : "button quiet", href: freshLink(), "data-testid": "fresh" }, "Start as a fresh worker"),
     el("a", { class: "button quiet", href: "../" }, "All demos"),
   );
   ending.append(actions);

@@ -1,7 +1,7 @@
 /**
  * The chat page: a waiting room, a talk between two people, and one submission each.
  *
- * Live updates. To the task: `{type: "message", text, update_id}`. From the task:
+ * `init_task_data` is `{topic}`. Live updates. To the task: `{type: "message", text, update_id}`. From the task:
  * `{type: "message", from, text, update_id}` (each message comes back to its author too, with the
  * author's `update_id`), `{type: "joined", names}`, `{type: "finished", from}` when one of the two
  * has handed in, and `{type: "ended", reason}`. The final data is `{messages, rating?}`, where
@@ -102,6 +102,8 @@ function render() {
   // An end is told here too, also to a worker who never talked.
   find("talk").hidden = !(talks || worker.isFinal || isReplaced || count > 0);
   find("partner").hidden = !partner;
+  find("topic").textContent = worker.taskData?.topic ?? "";
+  find("topic").hidden = !talks || isReplaced || !worker.taskData?.topic;
   messages.hidden = messages.childElementCount === 0 && (worker.isFinal || isReplaced);
   find("compose").hidden = !talks || isReplaced;
   find("finish").hidden = !canFinish;
