@@ -89,10 +89,11 @@ class NpmPage:
 
     def submit(self, name: str, text: str) -> str:
         """Send what ends the task; return what the page then hands to the crowd provider."""
+        # Dismissed at once: a dialog that comes before the click has settled would never let it.
+        self.page.once("dialog", lambda dialog: dialog.dismiss())
         with self.page.expect_event("dialog") as dialog:
             self.send(name, text)
         message: str = dialog.value.message
-        dialog.value.dismiss()
         return message
 
     def close(self) -> None:

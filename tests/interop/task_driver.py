@@ -125,13 +125,6 @@ def watch(server: TaskServer) -> None:
 
     def receive_and_tell(event: Any) -> Iterable[Any]:
         effects = receive(event)
-        match event:
-            case Opened(connection=name):
-                tell("connected", router=name)
-            case Closed(connection=name):
-                tell("lost", router=name)
-            case Frame(payload=payload):
-                tell("received", **json.loads(payload))
         for effect in effects:
             match effect:
                 case Send(packet=packet):
@@ -141,6 +134,14 @@ def watch(server: TaskServer) -> None:
                     tell("counted", name=name, label=label)
                 case Refused(error_type=kind, text=text):
                     tell("refused", error_type=kind, text=text)
+        # After what came of it, so that who waits for it finds that too.
+        match event:
+            case Opened(connection=name):
+                tell("connected", router=name)
+            case Closed(connection=name):
+                tell("lost", router=name)
+            case Frame(payload=payload):
+                tell("received", **json.loads(payload))
         return effects
 
     server.core.receive = receive_and_tell  # type: ignore[method-assign,assignment]

@@ -12,7 +12,7 @@ from .processes import PATIENCE, Router, Told
 
 pytestmark = pytest.mark.interop
 
-REQUEST_WAIT = 3
+REQUEST_WAIT = 2
 
 
 @pytest.mark.browser
