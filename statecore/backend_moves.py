@@ -199,7 +199,11 @@ class Backend:
     def answer(self, agent: BackendAgent, asked: Asked) -> None:
         """The answer that names an agent, with what its page needs."""
         worker = self.pool.workers[agent.worker]
-        self.send_details(asked, worker.worker_id, agent.agent_id, self._init_data(agent), None)
+        # A static page has no socket on which it could hear that it came back to something over (S10).
+        ended = agent.outcome if agent.is_final else None
+        self.send_details(
+            asked, worker.worker_id, agent.agent_id, self._init_data(agent), None, ended
+        )
 
     def _init_data(self, agent: BackendAgent) -> msgspec.Raw:
         if agent.assignment is None:
@@ -217,15 +221,18 @@ class Backend:
         agent_id: str | None,
         init_task_data: msgspec.Raw | None,
         failure_reason: str | None,
+        ended: str | None = None,
     ) -> None:
         """One agent_details, to the channel that the question came by."""
-        details = {
+        details: dict[str, object] = {
             "request_id": asked.request_id,
             "worker_id": worker_id,
             "agent_id": agent_id,
             "init_task_data": init_task_data,
             "failure_reason": failure_reason,
         }
+        if ended is not None:
+            details["status"] = ended
         packet = Envelope(PacketType.AGENT_DETAILS, asked.connection, encode_data(details))
         self._send(asked.connection, packet)
 

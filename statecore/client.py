@@ -266,6 +266,8 @@ class ClientCore:
         out.append(ce.AgentNamed(agent_id, details.worker_id, data, is_onboarding))
         trigger = Trigger.DETAILS_ONBOARDING if is_onboarding else Trigger.DETAILS_AGENT
         self._fire(trigger, None, out)
+        if details.status in _STATUS_TRIGGERS:  # a static page has no socket to hear it on
+            self._fire(_STATUS_TRIGGERS[details.status], None, out)
         past = data.get("past_live_updates") if isinstance(data, dict) else None
         for update in past if isinstance(past, list) else ():
             if isinstance(update, dict):

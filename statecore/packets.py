@@ -249,13 +249,18 @@ class RegisterAgent(_Packet):
 
 
 class AgentDetailsData(_Data):
-    """The answer to a registration or an onboarding; ``agent_id`` is null in a refusal."""
+    """The answer to a registration or an onboarding; ``agent_id`` is null in a refusal.
+
+    ``status`` is our backend's addition, and upstream's pages do not read it: how an agent ended
+    whose worker came back.
+    """
 
     request_id: str
     worker_id: str | None = None
     agent_id: str | None = None
     init_task_data: Any = None
     failure_reason: str | None = None
+    status: str | None = None
 
 
 class AgentDetails(_Packet):

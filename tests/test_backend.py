@@ -113,7 +113,9 @@ def said(effects: list[Any]) -> list[Any]:
     return short
 
 
-def details(request_id: str, agent_id: str | None, worker_id: str | None, data: Any) -> Any:
+def details(
+    request_id: str, agent_id: str | None, worker_id: str | None, data: Any, **more: str
+) -> Any:
     return (
         "agent_details",
         "c",
@@ -123,6 +125,7 @@ def details(request_id: str, agent_id: str | None, worker_id: str | None, data: 
             "agent_id": agent_id,
             "init_task_data": data,
             "failure_reason": None,
+            **more,
         },
     )
 
@@ -244,7 +247,7 @@ def test_the_same_registration_gets_the_same_agent_and_its_status() -> None:
     ]
     wire.packet("submit_unit", "1", {"x": 1})
     assert said(wire.register("ann")) == [
-        details("q3", "1", "1", {"n": 1}),
+        details("q3", "1", "1", {"n": 1}, status="completed"),
         status("1", "completed"),
     ]
     # The id alone is no proof: another worker's name is another worker.

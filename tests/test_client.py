@@ -82,6 +82,23 @@ def test_a_static_page_never_opens_a_socket() -> None:
     assert core.receive(answer("7"))[-1] == StateChanged("waiting", "")
 
 
+@pytest.mark.parametrize(
+    ("said", "state", "outcome"),
+    [
+        ("completed", "completed", "completed"),
+        ("expired", "disconnected", "expired"),
+        (None, "waiting", ""),
+        ("unheard of", "waiting", ""),
+    ],
+)
+def test_a_static_page_that_comes_back_learns_how_its_agent_ended(
+    said: str | None, state: str, outcome: str
+) -> None:
+    core = ClientCore(STATIC)
+    core.receive(Register("post", WORKER))
+    assert core.receive(answer("7", status=said))[-1] == StateChanged(state, outcome)
+
+
 def test_an_onboarding_agent_moves_to_onboarding() -> None:
     core = ClientCore()
     core.receive(Register("post", WORKER))

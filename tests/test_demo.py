@@ -113,6 +113,8 @@ async def test_the_quiz_lets_in_and_keeps_out(
             assert task["labels"] == list(LABELS)
             await ann.submit({"labels": {text["id"]: "praise" for text in task["texts"]}})
             assert ann.state == "completed"
+        async with labeller(url, "ann") as again:  # a reload, without a socket to hear it on
+            assert (again.state, again.outcome) == ("completed", "completed")
         for answers in ({"answers": {**KEY, "unsure": "skip"}}, {}, None, "x"):
             async with labeller(url, f"bob {answers}") as bob:
                 await bob.submit_onboarding(answers)

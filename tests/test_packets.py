@@ -48,6 +48,7 @@ DATA: dict[PacketType, st.SearchStrategy[Any]] = {
             "agent_id": _null_or,
             "init_task_data": _json,
             "failure_reason": _null_or,
+            "status": _null_or,
         }
     ),
     PacketType.SUBMIT_ONBOARDING: _with({"onboarding_data": _json, "request_id": _texts}),

@@ -22,7 +22,7 @@ def verdicts(report: Report[World, Action]) -> dict[str, Verdict]:
         (Budget(), 538),
         (Budget(lost_posts=1), 1_203),
         (Budget(timeouts=1), 766),
-        (Budget(reloads=1), 7_027),
+        (Budget(reloads=1), 6_109),
         (Budget(drops=1), 7_965),
     ],
     ids=lambda value: str(value) if isinstance(value, Budget) else "",

@@ -178,6 +178,7 @@ export class TaskWorker extends EventTarget {
     this.status = null;
     // A static page has no socket on which "in task" could come: its answer carries the work.
     this.state = isOnboarding ? "onboarding" : this.#live ? "waiting" : "in_task";
+    this.#statusIs(details.status); // only of a seat that has ended already
     this.#changed();
     for (const data of this.taskData.past_live_updates ?? []) this.#updated(data, true);
     if (this.#live && !this.#link) this.#openLink();

@@ -57,6 +57,12 @@ def test_who_passes_the_quiz_labels_and_gives_feedback(demo: str, open_window: O
     expect(ann.find("feedback-thanks")).to_contain_text("your feedback was handed in")
     expect(ann.find("feedback-text")).to_be_hidden()
 
+    # A reload is the same person, and what was handed in is not asked for again.
+    ann.page.reload()
+    ann.reaches("completed", "completed")
+    expect(ann.find("work")).to_be_hidden()
+    expect(ann.find("ending")).to_contain_text("Handed in. Thank you!")
+
 
 def test_who_fails_the_quiz_is_told_why_and_stays_out(demo: str, open_window: OpenWindow) -> None:
     bob = open_window(f"{demo}/label/")
