@@ -90,6 +90,9 @@ def core_gone(router: RouterState, out: list[Effect]) -> None:
     """The core's connection dropped: what was not settled is sent again, a registration never."""
     router.core = None
     router.outbox.disconnect()
+    for seat in router.seats:
+        # The report may be lost with the connection; a submission still wins until it is repeated.
+        seat.told = seat.told and seat.core_knows_the_end
     unsent = router.outbox.unsent()
     for pending in list(router.requests):
         if pending.kind == PacketType.REGISTER_AGENT and pending.id not in unsent:

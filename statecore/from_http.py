@@ -18,7 +18,7 @@ from statecore.errors import RemoteProtocolError
 from statecore.events import Request, Route
 from statecore.forms import Form, read_form
 from statecore.lifecycle import Trigger
-from statecore.moves import check_room, check_size, done, hold_work, take_work, work_expired
+from statecore.moves import check_room, check_size, done, take_work, work_expired
 from statecore.packets import SYSTEM_ID, PacketType
 from statecore.requests import Pending, failure
 from statecore.router_state import RouterState, refusal
@@ -147,10 +147,7 @@ def _work(router: RouterState, request: Request, form: Form, out: list[Effect]) 
     if router.seats.find(form.key) is None:
         router.check_name(form.key)
     seat = router.seat_named(form.key)
-    if router.seats.is_unknown(seat):
-        hold_work(router, seat, packet, request.id, out)
-    else:
-        take_work(router, seat, packet, request.id, out)
+    take_work(router, seat, packet, request.id, out)
     seat.heard = True
 
 

@@ -31,7 +31,6 @@ __all__ = [
     "check_size",
     "done",
     "drop",
-    "hold_work",
     "link_died",
     "push",
     "take_live_update",
@@ -134,45 +133,44 @@ def _live_action(state: str) -> str:
 def take_work(
     router: RouterState, seat: Seat, packet: Envelope, post: str, out: list[Effect]
 ) -> None:
-    """A submission or metadata: never refused by state; its POST, if it has none yet, gets its 2xx."""
-    was_final = seat.is_final
-    is_unit = packet.packet_type == PacketType.SUBMIT_UNIT
-    row = seat.fire(Trigger.SUBMIT_UNIT if is_unit else Trigger.SUBMIT_METADATA)
-    assert row is not None  # every state has a row for work
-    if row.action == Action.FORWARD:
-        # Of an agent that has ended no status will show that it was handled: a pong must do.
-        by = None if was_final and row.dest is None else ("agent", seat.agent_id)
-        packet = _addressed(seat, packet)
-        if post:
-            out.append(Save(encode_envelope(packet)))
-        router.outbox.add(packet, out, by)
-    seat.submitted = seat.submitted or is_unit
-    if post:
-        out.append(done(post))
-    if row.dest is not None:
-        seat.link_ended = False
-        after_move(router, seat, out)
+    """A submission or metadata: never refused by state; it moves the agent when it comes.
 
-
-def hold_work(
-    router: RouterState, seat: Seat, packet: Envelope, post: str, out: list[Effect]
-) -> None:
-    """Work of an agent that the core has not named: it waits until it does.
-
-    The POST waits with it, for that may be a poll or two; it gets its 2xx at once when the core is
-    away, for that may be long.
+    Of an agent that the core has not named, the packet waits. Its POST waits with it, for that may
+    be a poll or two; it gets its 2xx at once when the core is away, for that may be long.
 
     Raises:
-        RemoteProtocolError: too much is held for this agent.
+        RemoteProtocolError: too much is held for this agent; nothing has changed.
     """
-    _check_held(router, seat)
-    if router.core is None:
-        _hold(router, seat, Held(packet))
-        out.append(Save(encode_envelope(packet)))
+    waits = router.seats.is_unknown(seat)
+    if waits:
+        _check_held(router, seat)
+    row = seat.fire(Trigger.SUBMIT_UNIT if _is_unit(packet) else Trigger.SUBMIT_METADATA)
+    assert row is not None  # every state has a row for work
+    if row.dest is not None:
+        seat.link_ended = False
+    if row.action == Action.ANSWER_ONLY:
         out.append(done(post))
+    elif not waits:
+        _forward_work(router, seat, packet, post, out)
+    elif router.core is None:
+        _hold(router, seat, Held(packet))
+        _acknowledge(seat, packet, post, out)
     else:
         _hold(router, seat, Held(packet, post=post))
         out.append(SetTimer(("request", post), router.options.request_wait))
+    after_move(router, seat, out)
+
+
+def work_expired(router: RouterState, post: str, out: list[Effect]) -> None:
+    """A POST with work has waited to its limit: the work is kept, and need not be seen to wait."""
+    seat = router.seats.find(router.held_posts.pop(post, ""))
+    if seat is None:
+        return
+    (index,) = (n for n, item in enumerate(seat.held) if item.post == post)
+    packet = seat.held[index].packet
+    seat.held[index] = Held(packet)
+    out.append(Count("request-expired"))
+    _acknowledge(seat, packet, post, out)
 
 
 def done(post: str) -> Reply:
@@ -180,22 +178,31 @@ def done(post: str) -> Reply:
     return Reply(post, 200, bytes(encode_data({"status": "submitted"})))
 
 
-def work_expired(router: RouterState, post: str, out: list[Effect]) -> None:
-    """A POST with work has waited to its limit, and nobody could say whether its agent exists."""
-    seat = router.seats.find(router.held_posts.get(post, ""))
-    if seat is None:
-        return
-    (item,) = (item for item in seat.held if item.post == post)
-    seat.held.remove(item)
-    _unheld(router, item)
-    error = RemoteProtocolError(
-        f"the backend has not spoken of agent {seat.agent_id}",
-        error_type="no-answer",
-        field="USED_AGENT_ID",
-        expected="the backend to come back; try again later",
-    )
-    out.append(Count("request-expired"))
-    out.append(refusal(post, error))
+def _forward_work(
+    router: RouterState, seat: Seat, packet: Envelope, post: str, out: list[Effect]
+) -> None:
+    packet = _addressed(seat, packet)
+    # Of an agent that has ended no status will show that it was handled: a pong must do. Except of
+    # the submission that ended it, which the core is still to confirm.
+    confirms = _is_unit(packet) and seat.state == State.COMPLETED and not seat.core_knows_the_end
+    by = ("agent", seat.agent_id) if confirms or not seat.is_final else None
+    if post:
+        out.append(Save(encode_envelope(packet)))
+    router.outbox.add(packet, out, by)
+    if post:
+        out.append(done(post))
+    seat.submitted = seat.submitted or _is_unit(packet)
+
+
+def _acknowledge(seat: Seat, packet: Envelope, post: str, out: list[Effect]) -> None:
+    """The 2xx of work that waits here: it is written down first."""
+    out.append(Save(encode_envelope(packet)))
+    out.append(done(post))
+    seat.submitted = seat.submitted or _is_unit(packet)
+
+
+def _is_unit(packet: Envelope) -> bool:
+    return packet.packet_type == PacketType.SUBMIT_UNIT
 
 
 # What is held ------------------------------------------------------------------------------------
@@ -238,8 +245,10 @@ def _release_held(router: RouterState, seat: Seat, out: list[Effect]) -> None:
         _unheld(router, item)
         if item.post:
             out.append(CancelTimer(("request", item.post)))
-        if _is_work(item):
-            take_work(router, seat, item.packet, item.post, out)
+        if item.post and _is_unit(item.packet) and seat.submitted:
+            out.append(done(item.post))  # another tab was faster
+        elif _is_work(item):
+            _forward_work(router, seat, item.packet, item.post, out)
         else:
             router.outbox.add(_addressed(seat, item.packet), out)
 

@@ -49,7 +49,6 @@ CLOSE_TAKEN_OVER = 4009
 _STATUS_CODES = {
     "not-json": 400,
     "too-large": 413,
-    "no-answer": 503,
     "outbox-full": 503,
     "too-early": 503,
 }

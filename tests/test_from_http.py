@@ -530,30 +530,61 @@ def test_work_of_an_unknown_agent_is_taken_at_once_when_the_core_is_away() -> No
     assert replies(effects) == []
 
 
-def test_work_of_an_unknown_agent_is_503_when_the_core_stays_silent() -> None:
+def test_work_of_an_unknown_agent_is_kept_and_acknowledged_when_the_core_stays_silent() -> None:
+    core = router()
+    core.receive(submission("s1", "5"))
+    core.receive(metadata("m1", "5"))
+    unit = packet("submit_unit", "5", {"by": "s1"}, AT)
+    assert core.receive(timer("request", "s1")) == (
+        Count("request-expired"),
+        Save(encode_envelope(unit)),
+        Reply("s1", 200, bytes(DONE)),
+    )
+    assert core.receive(timer("request", "s1")) == ()
+    effects = core.receive(status("5", "in task"))
+    assert kinds(effects) == ["submit_unit", "submit_metadata"]
+    assert [who for who, _, _ in replies(effects)] == ["m1"]
+
+
+def test_unknown_agent_submits_once_when_two_tabs_do_before_the_core_speaks_of_it() -> None:
     core = router()
     core.receive(submission("s1", "5"))
     core.receive(submission("s2", "5"))
-    (count, reply) = core.receive(timer("request", "s1"))
-    assert count == Count("request-expired")
-    assert isinstance(reply, Reply)
-    assert (reply.request_id, reply.status_code, reply.retry_after) == ("s1", 503, 5)
-    assert sent(core.receive(status("5", "in task")), "core") == [
-        ("submit_unit", "5", {"by": "s2"})
-    ]
-    assert core.receive(timer("request", "s1")) == ()
+    effects = core.receive(status("5", "in task"))
+    assert sent(effects, "core") == [("submit_unit", "5", {"by": "s1"})]
+    assert [(who, code) for who, code, _ in replies(effects)] == [("s1", 200), ("s2", 200)]
 
 
-def test_work_waits_behind_a_live_update_of_its_agent_when_both_are_held() -> None:
+def test_submission_of_an_unknown_agent_wins_over_a_disconnect_when_it_came_first() -> None:
+    core = router(core=False)
+    page(core, "5")
+    core.receive(submission("s1", "5"))
+    core.receive(Closed("page"))
+    core.receive(timer("grace", "5"))
+    alive_core(core)
+    assert reported(core) == {"5": "none"}
+    assert kinds(core.receive(status("5", "in task"))) == ["submit_unit"]
+    assert seat(core, "5").state == State.COMPLETED
+
+
+def test_second_submission_of_an_unknown_agent_is_only_answered_when_the_first_got_its_2xx() -> (
+    None
+):
+    core = router(core=False)
+    core.receive(submission("s1", "5"))
+    assert core.receive(submission("s2", "5")) == (Reply("s2", 200, bytes(DONE)),)
+
+
+def test_metadata_waits_behind_a_live_update_of_its_agent_when_both_are_held() -> None:
     core = router(held_polls=1)
     page(core, "5")
     core.receive(frame("page", "mephisto_bound_live_update", "5", {"update_id": "u1"}))
-    core.receive(submission("s1", "5"))
+    core.receive(metadata("m1", "5"))
     core.receive(frame("core", "client_bound_live_update", "5", {"update_id": "n1"}))
     assert kinds(core.receive(POLL)) == ["return_statuses"]
     effects = core.receive(POLL)
     assert refusals(effects) == ["illegal-in-state"]
-    assert kinds(effects)[0] == "submit_unit"
+    assert kinds(effects)[0] == "submit_metadata"
 
 
 def test_work_of_an_unknown_agent_is_refused_when_too_much_is_held() -> None:

@@ -127,3 +127,33 @@ def test_new_agent_is_not_aged_when_the_core_has_named_it() -> None:
         "heartbeat"
     ]
     assert "2" not in reported(core)
+
+
+def test_report_never_takes_an_end_back_that_the_core_pushed_itself() -> None:
+    """Upstream's core lets a disconnect overwrite even its own end."""
+    core = router()
+    seated(core, "1", "in task")
+    page(core, "1")
+    core.receive(Closed("page"))
+    core.receive(timer("grace", "1"))
+    assert reported(core) == {"1": "disconnect"}
+    core.receive(status("1", "timeout"))
+    core.receive(Closed("core"))
+    alive_core(core)
+    assert reported(core) == {"1": "timeout"}
+
+
+def test_disconnect_counts_as_told_only_while_the_connection_of_its_report_lives() -> None:
+    core = router()
+    seated(core, "1", "in task")
+    page(core, "1")
+    core.receive(Closed("page"))
+    core.receive(timer("grace", "1"))
+    core.receive(POLL)
+    core.receive(Closed("core"))  # and the report, perhaps, with it
+    core.receive(submission("s1"))
+    assert (seat(core).state, seat(core).outcome) == ("completed", "completed")
+    alive_core(core)
+    assert reported(core) == {"1": "in task"}
+    core.receive(status("1", "disconnect"))  # it had read the report after all
+    assert seat(core).state == "disconnected"

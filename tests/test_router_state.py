@@ -53,7 +53,6 @@ def test_peer_is_told_the_field_and_what_is_expected_when_it_is_refused() -> Non
         ("too-large", 413, None),
         ("outbox-full", 503, 5),
         ("too-early", 503, 5),
-        ("no-answer", 503, 5),
     ],
 )
 def test_post_is_refused_with_the_code_of_its_error(
