@@ -181,7 +181,8 @@ export class TaskWorker extends EventTarget {
     this.#statusIs(details.status); // only of a seat that has ended already
     this.#changed();
     for (const data of this.taskData.past_live_updates ?? []) this.#updated(data, true);
-    if (this.#live && !this.#link) this.#openLink();
+    const isOver = this.isFinal && !this.owesSubmission; // a reload after the end
+    if (this.#live && !this.#link && !isOver) this.#openLink();
     else if (isRenamed) this.#link?.rebind(this.agentId);
   }
 

@@ -143,9 +143,9 @@ export class Link {
     this.#answers = 0;
     for (const update of this.#unsettled) update.sent = false;
     this.#transmit("alive", { update_id: freshId() });
-    this.#setLight("up");
     this.#beat();
     this.#flush();
+    this.#setLight("up"); // last: whoever is told may stop the link
   }
 
   #closed(code) {

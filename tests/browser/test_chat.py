@@ -158,12 +158,15 @@ def test_a_reload_brings_the_talk_back(demo: str, open_window: OpenWindow) -> No
     bob.say("three")
     for window in (ann, bob):
         window.shows(*said, (name, "three"))
-    # Also after the end: what was said, and that it is over.
+    # After the end the backend has let go of the talk, and the page still says that it is over.
     bob.find("finish").click()
     bob.reaches("completed", "completed")
     bob.page.reload()
     bob.reaches("completed", "completed")
     expect(bob.find("ending")).to_contain_text("Handed in. Thank you!")
+    expect(bob.find("message-input")).to_be_hidden()
+    expect(bob.find("messages")).to_be_hidden()
+    bob.light("idle")
 
 
 def test_the_newest_window_of_a_worker_takes_over(demo: str, open_window: OpenWindow) -> None:
