@@ -11,8 +11,8 @@ from __future__ import annotations
 import msgspec
 
 from statecore.effects import CancelTimer, Close, Effect, Reply, SetTimer
-from statecore.envelope import Envelope, is_object
-from statecore.errors import RemoteProtocolError
+from statecore.envelope import Envelope, decode_json, is_object
+from statecore.errors import PacketDecodeError, RemoteProtocolError
 from statecore.events import Principal
 from statecore.lifecycle import LinkTrigger, Trigger
 from statecore.moves import after_move, drop, push
@@ -43,10 +43,6 @@ class _Details(msgspec.Struct):
 
 class _Status(msgspec.Struct):
     status: Status
-
-
-_details = msgspec.json.Decoder(_Details)
-_status = msgspec.json.Decoder(_Status)
 
 
 def may_be_core(principal: Principal, options: RouterOptions) -> bool:
@@ -143,8 +139,9 @@ def core_packet(router: RouterState, packet: Envelope, out: list[Effect]) -> Non
 
 def _agent_details(router: RouterState, packet: Envelope, out: list[Effect]) -> None:
     try:
-        details = _details.decode(packet.data)
-    except msgspec.DecodeError as error:
+        # As a frame is read: a chat's past_live_updates may hold half of somebody's emoji.
+        details = decode_json(_Details, bytes(packet.data), limit=len(bytes(packet.data)))
+    except PacketDecodeError as error:
         raise RemoteProtocolError(
             f"agent_details: {error}",
             error_type="wrong-type",
@@ -273,8 +270,8 @@ def _rename(router: RouterState, seat: Seat, agent_id: str, out: list[Effect]) -
 
 def _update_status(router: RouterState, packet: Envelope, out: list[Effect]) -> None:
     try:
-        status = _status.decode(packet.data).status
-    except msgspec.DecodeError:
+        status = decode_json(_Status, bytes(packet.data), limit=len(bytes(packet.data))).status
+    except PacketDecodeError:
         status = Status.MEPHISTO_DISCONNECT
     if status is Status.MEPHISTO_DISCONNECT:
         raise RemoteProtocolError(
