@@ -102,8 +102,9 @@ async def running_server(kind: str) -> AsyncGenerator[Server]:
             yield server
             tasks.cancel_scope.cancel()
         else:
-            # As anybody would run it, with uvicorn's own defaults.
-            plain = _PlainServer(uvicorn.Config(server, log_config=None))
+            # As anybody would run it, but a test that failed must not keep it from ending.
+            config = uvicorn.Config(server, log_config=None, timeout_graceful_shutdown=1)
+            plain = _PlainServer(config)
             tasks.start_soon(plain.serve, listeners)
             await plain.is_up.wait()
             yield server
