@@ -1,4 +1,4 @@
-"""FastAPI's side of a router: bodies that come in, and what goes out through a WebSocket.
+"""FastAPI's side of a router: POSTs that come in, and what goes out through a WebSocket.
 
 Nothing here knows what a packet means. JSON goes to the core as it came; a form goes there as the JSON
 object of its text fields, with a note of each file that was stored. What the core sends waits in an
@@ -11,7 +11,7 @@ import asyncio
 import json
 import re
 import secrets
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
@@ -19,9 +19,10 @@ from fastapi import HTTPException, Request, WebSocket, WebSocketDisconnect
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
-from statecore.events import Upload
+from statecore.events import Request as Asked
+from statecore.events import Route, Upload
 
-__all__ = ["Body", "Outgoing", "find_upload", "read_body"]
+__all__ = ["Outgoing", "find_upload", "forget_uploads", "new_name", "read_post"]
 
 JSON, FORM = "application/json", "multipart/form-data"
 BODY_LIMIT = 64 << 20  # of a form with its files; how much the backend may get, the core decides
@@ -67,22 +68,15 @@ class Outgoing:
         until.cancel()
 
 
-@dataclass(frozen=True)
-class Body:
-    """A body that came whole."""
-
-    content: bytes
-    is_form: bool = False
-    uploads: tuple[Upload, ...] = ()
-
-    async def forget_uploads(self) -> None:
-        """Delete the files, because the core did not take the request."""
-        for upload in self.uploads:
-            await anyio.Path(upload.path).unlink()
+def new_name() -> str:
+    """For a connection or a request: never used again, not even after a restart."""
+    return secrets.token_hex(16)
 
 
-async def read_body(request: Request, folder: Path) -> Body:
-    """Read JSON or a form, whose files go into the folder.
+async def read_post(
+    route: Route, request: Request, folder: Path, clock: Callable[[], float]
+) -> Asked:
+    """The event of a POST that came whole: JSON, or a form whose files go into the folder.
 
     Raises:
         HTTPException: 400, 413 or 415; nothing has reached the core.
@@ -99,8 +93,15 @@ async def read_body(request: Request, folder: Path) -> Body:
     if len(content) > BODY_LIMIT:
         raise HTTPException(413, f"the body is too large; expected: at most {BODY_LIMIT:,} bytes")
     if kind == JSON:
-        return Body(bytes(content))
-    return await _read_form(request, bytes(content), folder)
+        return Asked(new_name(), route, bytes(content), clock())
+    texts, uploads = await _read_form(request, bytes(content), folder)
+    return Asked(new_name(), route, json.dumps(texts).encode(), clock(), True, tuple(uploads))
+
+
+async def forget_uploads(asked: Asked) -> None:
+    """Delete the files of a POST that the core did not take."""
+    for upload in asked.uploads:
+        await anyio.Path(upload.path).unlink()
 
 
 def find_upload(folder: Path, name: str) -> Path | None:
@@ -110,7 +111,9 @@ def find_upload(folder: Path, name: str) -> Path | None:
     return path if is_ours else None
 
 
-async def _read_form(request: Request, content: bytes, folder: Path) -> Body:
+async def _read_form(
+    request: Request, content: bytes, folder: Path
+) -> tuple[dict[str, str], list[Upload]]:
     if not content.rstrip().endswith(b"--"):
         raise HTTPException(400, "the form was cut off; expected: its last boundary")
 
@@ -124,7 +127,7 @@ async def _read_form(request: Request, content: bytes, folder: Path) -> Body:
             if isinstance(value, str):
                 texts[field] = value
             elif value.filename:
-                name = secrets.token_hex(16)  # never the peer's word for a path
+                name = new_name()  # never the peer's word for a path
                 size = await anyio.Path(folder, name).write_bytes(await value.read())
                 upload = Upload(
                     fieldname=field,
@@ -137,4 +140,4 @@ async def _read_form(request: Request, content: bytes, folder: Path) -> Body:
                     size=size,
                 )
                 uploads.append(upload)
-    return Body(json.dumps(texts).encode(), is_form=True, uploads=tuple(uploads))
+    return texts, uploads

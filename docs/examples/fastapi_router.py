@@ -1,6 +1,6 @@
 """A router of your own: ``RouterCore`` inside a FastAPI application, with rules of its own.
 
-    python docs/examples/fastapi_router.py FOLDER_WITH_THE_PAGE
+    python docs/examples/fastapi_router.py FOLDER_WITH_THE_PAGE PORT
 
 FastAPI does the talking. What happens becomes an event; the driver gives it to the core and performs
 the effects that come back. This house adds three things that no core knows of: only invited workers
@@ -10,7 +10,6 @@ get a seat and only in opening hours, ``GET /agents`` lists the seats, and rejec
 from __future__ import annotations
 
 import json
-import secrets
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -19,7 +18,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import anyio
 import msgspec
@@ -27,15 +25,16 @@ import uvicorn
 from fastapi import FastAPI, HTTPException, Request, Response, WebSocket
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
-from fastapi_io import Body, Outgoing, find_upload, read_body
+from fastapi_io import Outgoing, find_upload, forget_uploads, new_name, read_post
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from statecore.adapters.driver import Driver
 from statecore.adapters.principal import principal_of
 from statecore.envelope import Envelope, decode_json, encode_data
-from statecore.errors import PacketDecodeError
+from statecore.errors import RemoteProtocolError
 from statecore.events import Frame, Route
 from statecore.events import Request as Asked
+from statecore.forms import read_form
 from statecore.from_core import may_be_core
 from statecore.packets import SYSTEM_ID, PacketType
 from statecore.router import RouterCore
@@ -61,10 +60,12 @@ class Rules:
         return None
 
 
-class Registration(msgspec.Struct):
-    """As much of a registration as the rules are about."""
+class Worker(msgspec.Struct):
+    worker_name: str
 
-    provider_data: dict[str, Any]
+
+class Registration(msgspec.Struct):
+    provider_data: Worker
 
 
 def make_app(
@@ -89,7 +90,7 @@ def make_app(
     @app.websocket("/socket")
     async def socket(websocket: WebSocket) -> None:
         await websocket.accept()
-        name, outgoing = secrets.token_hex(8), Outgoing()
+        name, outgoing = new_name(), Outgoing()
         driver.connect(name, outgoing, principal_of(websocket.scope), pings=False)
         try:
             async with anyio.create_task_group() as tasks:
@@ -104,12 +105,10 @@ def make_app(
             driver.disconnect(name)
 
     # POSTs: one request to the core, and its one reply as it is.
-    async def ask(route: Route, body: Body) -> Response:
-        name = secrets.token_hex(16)  # never used again, not even after a restart
-        asked = Asked(name, route, body.content, driver.wall_clock(), body.is_form, body.uploads)
+    async def ask(asked: Asked) -> Response:
         reply = await driver.request(asked)
         if reply.status_code >= 300:
-            await body.forget_uploads()
+            await forget_uploads(asked)
         content = reply.body if isinstance(reply.body, bytes) else driver.encode(reply.body)
         headers = {} if reply.retry_after is None else {"Retry-After": str(reply.retry_after)}
         return Response(content, reply.status_code, headers, "application/json")
@@ -117,7 +116,7 @@ def make_app(
     def post(route: Route) -> None:
         @app.post(route)
         async def serve(request: Request) -> Response:
-            return await ask(route, await read_body(request, uploads))
+            return await ask(await read_post(route, request, uploads, driver.wall_clock))
 
     post(Route.SUBMIT_ONBOARDING)
     post(Route.SUBMIT_TASK)
@@ -127,16 +126,17 @@ def make_app(
     @app.post(Route.REQUEST_AGENT)
     @app.post("/register_worker")
     async def request_agent(request: Request) -> Response:
-        body = await read_body(request, uploads)
-        return house_answer(body) or await ask(Route.REQUEST_AGENT, body)
+        asked = await read_post(Route.REQUEST_AGENT, request, uploads, driver.wall_clock)
+        return house_answer(asked) or await ask(asked)
 
-    def house_answer(body: Body) -> Response | None:
+    def house_answer(asked: Asked) -> Response | None:
         """The rules come before the core; the page shows the worker ``failure_reason``."""
-        try:
-            asked = decode_json(Registration, body.content, limit=len(body.content))
-        except PacketDecodeError:
+        try:  # the core's own reading of the body, so that no spelling of it goes round the rules
+            packet = read_form(asked, options.frame_limit).packet
+            registration = decode_json(Registration, bytes(packet.data), limit=options.frame_limit)
+        except RemoteProtocolError:
             return None  # the core refuses it as well, and says why
-        reason = rules.objection(str(asked.provider_data.get("worker_name")), driver.wall_clock())
+        reason = rules.objection(registration.provider_data.worker_name, asked.at)
         if reason is None:
             return None
         driver.counters["rejected", reason] += 1
@@ -153,7 +153,8 @@ def make_app(
             raise HTTPException(404, "there is no task_config.json")
         expected = json.loads(file.read_bytes()).get("mephisto_task_version")
         versions = {"mephisto_task_version": mephisto_task_version, "expected": expected}
-        await ask(Route.TASK_CONFIG, Body(json.dumps(versions).encode()))
+        body = json.dumps(versions).encode()
+        await driver.request(Asked(new_name(), Route.TASK_CONFIG, body, driver.wall_clock()))
         return FileResponse(file)
 
     @app.get("/is_alive")
@@ -194,5 +195,5 @@ def make_app(
 
 
 if __name__ == "__main__":
-    house = Rules(opens=6, closes=22)
-    uvicorn.run(make_app(Path(sys.argv[1]), Path(tempfile.gettempdir()), house), port=3000)
+    router = make_app(Path(sys.argv[1]), Path(tempfile.gettempdir()), Rules(opens=6, closes=22))
+    uvicorn.run(router, port=int(sys.argv[2]))

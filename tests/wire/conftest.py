@@ -13,6 +13,7 @@ from pathlib import Path
 import anyio
 import httpx
 import pytest
+from fastapi_router import Rules
 
 from statecore.settings import RouterOptions
 
@@ -44,12 +45,22 @@ def options() -> RouterOptions:
 
 
 @pytest.fixture
+def rules() -> Rules:
+    """The rules of the example's house, which lets everybody in unless a test says otherwise."""
+    return Rules()
+
+
+@pytest.fixture
 async def router(
-    server: Server, http: httpx.AsyncClient, tmp_path: Path, options: RouterOptions
+    server: Server,
+    http: httpx.AsyncClient,
+    tmp_path: Path,
+    options: RouterOptions,
+    rules: Rules,
 ) -> AsyncGenerator[Router]:
     folders = Folders(tmp_path)
     async with (
-        running_router(server, folders, options) as driver,
+        running_router(server, folders, options, rules) as driver,
         AsyncExitStack() as stack,
         anyio.create_task_group() as tasks,
     ):

@@ -113,7 +113,7 @@ async def running_server(kind: str) -> AsyncGenerator[Server]:
 
 @asynccontextmanager
 async def running_router(
-    server: Server, folders: Folders, options: RouterOptions
+    server: Server, folders: Folders, options: RouterOptions, rules: Rules
 ) -> AsyncGenerator[Driver | None]:
     """A new router behind the server; also its driver, where one can get at it."""
     running: AbstractAsyncContextManager[object]
@@ -123,7 +123,7 @@ async def running_router(
         ours = StatecoreApp(driver, static=folders.static, uploads=folders.uploads)
         server.app, running = ours, ours.running()
     else:
-        theirs = make_app(folders.static, folders.uploads, Rules(), options)
+        theirs = make_app(folders.static, folders.uploads, rules, options)
         server.app, running = theirs, theirs.router.lifespan_context(theirs)
     async with running:
         yield driver
