@@ -100,7 +100,8 @@ class StatecoreApp:
         """Close every socket with 1001 and let open requests end.
 
         Args:
-            wait: after so many seconds, requests that still wait for the core are refused.
+            wait: after so many seconds, a question that still waits gets the answer that it would
+                get at its limit, and work that waits is refused.
         """
         self.driver.close_all(1001, "the router is going away")
         if self._open:
@@ -108,7 +109,7 @@ class StatecoreApp:
             with anyio.move_on_after(wait) as waiting:
                 await self._idle.wait()
             if waiting.cancelled_caught:
-                self._routes.refuse_waiting()
+                self._routes.end_waiting()
 
     @asynccontextmanager
     async def _counted(self) -> AsyncIterator[None]:

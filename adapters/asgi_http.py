@@ -40,6 +40,8 @@ POSTS = {
     "/submit_metadata": Route.SUBMIT_METADATA,
     "/log_error": Route.LOG_ERROR,
 }
+# Their only answer is a 200 from the core: on any other the npm page loads for ever.
+QUESTIONS = frozenset({Route.REQUEST_AGENT, Route.SUBMIT_ONBOARDING})
 INDEXES = frozenset({"", "/", "/welcome", "/task_index"})
 DOWNLOADS = "/download_file/"
 TASK_CONFIG = "/task_config.json"
@@ -75,7 +77,8 @@ class HttpRoutes:
         self._limits = limits
         self._prefix = secrets.token_hex(8)
         self._numbers = itertools.count(1)
-        self._waiting: set[anyio.CancelScope] = set()
+        self._questions: set[str] = set()  # request ids that wait for the core's answer
+        self._work: set[anyio.CancelScope] = set()  # POSTs that wait to be taken
         self._gets: dict[str, _Get] = {
             "/is_alive": self._is_alive,
             "/get_timestamp": self._get_timestamp,
@@ -100,9 +103,15 @@ class HttpRoutes:
             return
         await response(scope, receive, send)
 
-    def refuse_waiting(self) -> None:
-        """Answer the POSTs that still wait for the core, because the program is going away."""
-        for scope in tuple(self._waiting):
+    def end_waiting(self) -> None:
+        """Answer the POSTs that still wait, because the program is going away.
+
+        A question gets from the core what it would get at its limit. Work is refused, so that its
+        page sends it again: the core would take it at its limit, into a memory that ends now.
+        """
+        for request_id in tuple(self._questions):
+            self._driver.fire_early(("request", request_id))
+        for scope in tuple(self._work):
             scope.cancel()
 
     async def _post(self, route: Route, scope: Scope, receive: Receive) -> Response:
@@ -112,13 +121,9 @@ class HttpRoutes:
             return refusal(error.status_code, error.error_type, error.text, error.expected)
         # Nobody listens for the peer's disconnect while this waits: what was given to the core
         # is given, and its answer decides whether the files are kept.
-        reply: Reply | None = None
-        with anyio.CancelScope() as waiting:
-            self._waiting.add(waiting)
-            try:
-                reply = await self._request(route, body.content, body.is_form, body.uploads)
-            finally:
-                self._waiting.discard(waiting)
+        request = self._request(route, body.content, body.is_form, body.uploads)
+        ask = self._ask if route in QUESTIONS else self._hand_in
+        reply = await ask(request)
         if reply is None:
             # The core may have passed the submission on, so its files stay.
             return refusal(
@@ -132,13 +137,30 @@ class HttpRoutes:
             await self._uploads.delete(body.uploads)
         return self._answer(reply)
 
-    async def _request(
+    async def _ask(self, request: Request) -> Reply:
+        self._questions.add(request.id)
+        try:
+            return await self._driver.request(request)
+        finally:
+            self._questions.discard(request.id)
+
+    async def _hand_in(self, request: Request) -> Reply | None:
+        """``None`` when the program went away before the core had decided."""
+        reply: Reply | None = None
+        with anyio.CancelScope() as waiting:
+            self._work.add(waiting)
+            try:
+                reply = await self._driver.request(request)
+            finally:
+                self._work.discard(waiting)
+        return reply
+
+    def _request(
         self, route: Route, content: bytes, form: bool = False, uploads: tuple[Upload, ...] = ()
-    ) -> Reply:
+    ) -> Request:
         # On the wire this is the request id, so a router that restarts must not use it again.
         name = f"{self._prefix}-{next(self._numbers)}"
-        at = self._driver.wall_clock()
-        return await self._driver.request(Request(name, route, content, at, form, uploads))
+        return Request(name, route, content, self._driver.wall_clock(), form, uploads)
 
     def _answer(self, reply: Reply) -> Response:
         headers = {} if reply.retry_after is None else {"Retry-After": str(reply.retry_after)}
@@ -162,7 +184,8 @@ class HttpRoutes:
                 "mephisto_task_version": query.get("mephisto_task_version", [None])[-1],
                 "expected": expected,
             }
-            await self._request(Route.TASK_CONFIG, msgspec.json.encode(versions))
+            request = self._request(Route.TASK_CONFIG, msgspec.json.encode(versions))
+            await self._driver.request(request)
         return await self._file(TASK_CONFIG, scope)
 
     async def _file(self, path: str, scope: Scope) -> Response:

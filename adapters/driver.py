@@ -191,6 +191,11 @@ class Driver:
         if not self._is_performing:
             self._receive_inbox()
 
+    def fire_early(self, key: TimerKey) -> None:
+        """Fire a timer before its time; one that is not set stays so."""
+        if self._timers.take(key):
+            self.receive(TimerFired(key))
+
     def encode(self, packet: Envelope) -> bytes:
         """A packet as it goes on the wire, stamped with the time of now."""
         return encode_envelope(replace(packet, **{self._stamp: self.wall_clock()}))
@@ -296,6 +301,12 @@ class _Timers:
         if len(self._heap) > 2 * len(self._serials) + 64:
             self._heap = [entry for entry in self._heap if self._counts(entry)]
             heapq.heapify(self._heap)
+
+    def take(self, key: TimerKey) -> bool:
+        """Whether this key was set; it no longer is."""
+        is_set = key in self._serials
+        self.cancel(key)
+        return is_set
 
     def pop_due(self) -> TimerKey | None:
         """The next key whose time has come, which is then no longer set."""

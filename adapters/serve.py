@@ -2,7 +2,7 @@
 
 The end, on SIGTERM, SIGINT or cancellation, in order: no new connections; every WebSocket is
 closed with 1001; requests that are open may end, and after ``shutdown_wait`` seconds those that
-still wait for a core are refused; then the routers' cores stop.
+still wait for a core get the answer that they would get at their limit; then the routers' cores stop.
 """
 
 from __future__ import annotations

@@ -163,15 +163,48 @@ async def test_finish_lets_requests_end() -> None:
     assert answer.json()["data"]["agent_id"] == "a1"
 
 
-async def test_finish_refuses_requests_that_would_wait_too_long() -> None:
+@pytest.mark.parametrize(
+    ("route", "body"),
+    [
+        ("/request_agent", REGISTRATION),
+        ("/submit_onboarding", {"provider_data": {"USED_AGENT_ID": "a1"}}),
+    ],
+)
+async def test_finish_gives_a_question_the_answer_that_it_would_get_at_its_limit(
+    route: str, body: object
+) -> None:
     app = router_app()
     async with app.running(), client_of(app) as client, anyio.create_task_group() as group:
+        core = CorePeer(app.driver)
+        core.say(packet("update_status", "a1", {"status": "onboarding"}))
         answers: list[httpx.Response] = []
 
-        async def register() -> None:
-            answers.append(await client.post("/request_agent", json=REGISTRATION))
+        async def ask() -> None:
+            answers.append(await client.post(route, json=body))
 
-        group.start_soon(register)
+        group.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        assert answers == []
+        with anyio.fail_after(5):
+            await app.finish(0.0)
+    (answer,) = answers
+    data = answer.json()["data"]
+    assert (answer.status_code, data["agent_id"]) == (200, None)
+    assert "did not answer in time" in data["failure_reason"]
+
+
+async def test_finish_refuses_work_that_nobody_has_taken_yet() -> None:
+    """A 2xx would be a promise that nobody is left to keep; the page sends it again after this."""
+    app = router_app()
+    async with app.running(), client_of(app) as client, anyio.create_task_group() as group:
+        CorePeer(app.driver)
+        answers: list[httpx.Response] = []
+
+        async def submit() -> None:
+            unit = {"USED_AGENT_ID": "unknown", "final_data": {}}
+            answers.append(await client.post("/submit_task", json=unit))
+
+        group.start_soon(submit)
         await anyio.wait_all_tasks_blocked()
         with anyio.fail_after(5):
             await app.finish(0.0)

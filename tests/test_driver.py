@@ -290,6 +290,20 @@ async def test_timers_set_anew_start_anew_and_cancelled_never_fire() -> None:
         group.cancel_scope.cancel()
 
 
+async def test_timer_fired_early_fires_once_and_one_that_is_not_set_never() -> None:
+    clock, core = FakeClock(), ScriptedCore()
+    core.first = (SetTimer(("request", "r1"), 5.0),)
+    driver = Driver(core, clock=clock)
+    async with anyio.create_task_group() as group:
+        await group.start(driver.run)
+        for request_id in ("r1", "r1", "r2"):
+            driver.fire_early(("request", request_id))
+        assert core.received == [TimerFired(("request", "r1"))]
+        await clock.advance(5.0)
+        assert core.received == [TimerFired(("request", "r1"))]
+        group.cancel_scope.cancel()
+
+
 async def test_timers_that_become_the_first_to_be_due_wake_the_task() -> None:
     clock = FakeClock()
     core = ScriptedCore(lambda event: (SetTimer(("soon", ""), 1.0),) if event == "set" else ())
