@@ -17,11 +17,12 @@ from statecore.backend_admission import refuse_worker, register, submit_onboardi
 from statecore.backend_events import ErrorLogged, MetadataArrived, Refused, UpdateArrived
 from statecore.backend_moves import Backend
 from statecore.backend_state import Asked, BackendAgent
+from statecore.checks import Provider, check_packet, check_provider
 from statecore.effects import Count
-from statecore.envelope import Envelope, decode_json, is_object
+from statecore.envelope import Envelope, decode_json
 from statecore.errors import PacketDecodeError, RemoteProtocolError
 from statecore.lifecycle import LIFECYCLE, Trigger
-from statecore.packets import PACKETS, PacketType, Party
+from statecore.packets import PacketType, Party
 from statecore.status import Status
 from statecore.worker_pool import FailureReason
 
@@ -31,13 +32,8 @@ _T = TypeVar("_T")
 _Name: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
 
 
-class _ProviderData(msgspec.Struct):
-    worker_name: _Name
-    agent_registration_id: _Name
-
-
 class _Registration(msgspec.Struct):
-    provider_data: _ProviderData
+    provider_data: Provider
     request_id: _Name
 
 
@@ -51,7 +47,6 @@ class _Update(msgspec.Struct):
 
 
 _STATUSES = frozenset(status.value for status in Status)
-_FOR_CORE = frozenset(kind for kind, rule in PACKETS.items() if Party.CORE in rule.receivers)
 
 
 def take_packet(backend: Backend, connection: str, packet: Envelope) -> None:
@@ -60,25 +55,10 @@ def take_packet(backend: Backend, connection: str, packet: Envelope) -> None:
     Raises:
         RemoteProtocolError: it is not taken, and nothing has changed.
     """
-    if packet.packet_type not in _FOR_CORE:
-        raise RemoteProtocolError(
-            f"{packet.packet_type[:64]!r} is no packet for a backend",
-            error_type="unexpected-packet",
-            field="packet_type",
-            expected=", ".join(sorted(_FOR_CORE)),
-        )
-    rule = PACKETS[PacketType(packet.packet_type)]
-    if rule.packet_type is PacketType.REGISTER_AGENT:
-        _register(backend, connection, packet)
+    if packet.packet_type == PacketType.REGISTER_AGENT:
+        _register(backend, connection, packet)  # answered in any case
         return
-    if rule.needs_object and not is_object(packet.data):
-        raise RemoteProtocolError(
-            f"data of {packet.packet_type} is no object",
-            error_type="wrong-type",
-            field="data",
-            expected="a JSON object",
-        )
-    match rule.packet_type:
+    match check_packet(packet, Party.ROUTER).packet_type:
         case PacketType.MEPHISTO_BOUND_LIVE_UPDATE:
             _live_update(backend, _agent(backend, packet), packet.data)
         case PacketType.SUBMIT_UNIT:
@@ -98,7 +78,8 @@ def take_packet(backend: Backend, connection: str, packet: Envelope) -> None:
 def _register(backend: Backend, connection: str, packet: Envelope) -> None:
     try:
         registration = _read(backend, _Registration, packet)
-    except PacketDecodeError as error:
+        check_provider(registration.provider_data)
+    except RemoteProtocolError as error:
         # On the wire the subject of a registration is its request id.
         asked = Asked(packet.subject_id, connection)
         refuse_worker(backend, asked, "", FailureReason.UNREADABLE)

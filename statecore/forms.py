@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from statecore.checks import Provider, check_provider
 from statecore.envelope import (
     MAX_NAME,
     Envelope,
@@ -25,11 +26,7 @@ from statecore.errors import PacketDecodeError, RemoteProtocolError
 from statecore.events import Request, Route
 from statecore.packets import SYSTEM_ID, PacketType
 
-__all__ = ["MAX_REGISTRATION", "Form", "check_error", "read_form"]
-
-MAX_REGISTRATION = (
-    1024  # characters of a registration id: assignment and worker, kept for each agent
-)
+__all__ = ["Form", "check_error", "read_form"]
 
 _ABSENT = msgspec.Raw()
 _T = TypeVar("_T")
@@ -45,11 +42,6 @@ class Form(msgspec.Struct, frozen=True):
 
     packet: Envelope
     key: str
-
-
-class _Provider(msgspec.Struct):
-    worker_name: str
-    agent_registration_id: str
 
 
 class _Tip(msgspec.Struct):
@@ -128,13 +120,8 @@ def _registration(request: Request, body: _Body) -> tuple[PacketType, str, str, 
     provider_data = _present("provider_data", body.provider_data)
     if not is_object(provider_data):
         raise _missing("provider_data", "a JSON object")
-    provider = _inside("provider_data", _Provider, provider_data)
-    # Without these two upstream's core never answers (docs/protocol.md, "register_agent").
-    for field in ("worker_name", "agent_registration_id"):
-        if not 0 < len(getattr(provider, field)) <= MAX_REGISTRATION:
-            raise _missing(
-                f"provider_data.{field}", f"a text of 1 to {MAX_REGISTRATION:,} characters"
-            )
+    provider = _inside("provider_data", Provider, provider_data)
+    check_provider(provider)
     data = encode_data({"provider_data": provider_data, "request_id": request.id})
     return PacketType.REGISTER_AGENT, request.id, provider.agent_registration_id, data
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import msgspec
 
+from statecore.checks import check_packet
 from statecore.effects import CancelTimer, Close, Effect, Reply, SetTimer
-from statecore.envelope import Envelope, decode_json, is_object
+from statecore.envelope import Envelope, decode_json
 from statecore.errors import PacketDecodeError, RemoteProtocolError
 from statecore.events import Principal
 from statecore.lifecycle import LinkTrigger, Trigger
 from statecore.moves import after_move, drop, push
-from statecore.packets import PACKETS, SYSTEM_ID, PacketType, Party
+from statecore.packets import SYSTEM_ID, PacketType, Party
 from statecore.report import report_statuses
 from statecore.requests import Pending
 from statecore.router_state import (
@@ -104,22 +105,7 @@ def core_packet(router: RouterState, packet: Envelope, out: list[Effect]) -> Non
     Raises:
         RemoteProtocolError: it is not taken, and nothing has changed.
     """
-    rule = PACKETS[PacketType(packet.packet_type)]
-    if Party.CORE not in rule.senders:
-        raise RemoteProtocolError(
-            f"the core may not send {packet.packet_type}",
-            error_type="not-allowed",
-            field="packet_type",
-            expected="agent_details, update_status, client_bound_live_update, request_statuses",
-        )
-    if rule.needs_object and not is_object(packet.data):
-        raise RemoteProtocolError(
-            f"data of {packet.packet_type} is no object",
-            error_type="wrong-type",
-            field="data",
-            expected="a JSON object",
-        )
-    match rule.packet_type:
+    match check_packet(packet, Party.CORE).packet_type:
         case PacketType.AGENT_DETAILS:
             _agent_details(router, packet, out)
         case PacketType.UPDATE_STATUS:

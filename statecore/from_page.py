@@ -8,12 +8,13 @@
 
 from __future__ import annotations
 
+from statecore.checks import check_packet
 from statecore.effects import Count, Effect, Send
-from statecore.envelope import Envelope, encode_data, is_object
+from statecore.envelope import Envelope, encode_data
 from statecore.errors import RemoteProtocolError
 from statecore.forms import check_error
 from statecore.moves import check_live_update, check_room, take_live_update
-from statecore.packets import PACKETS, SYSTEM_ID, PacketType, Party
+from statecore.packets import SYSTEM_ID, PacketType, Party
 from statecore.router_state import Connection, RouterState
 from statecore.seats import Seat
 
@@ -29,21 +30,7 @@ def page_packet(
         RemoteProtocolError: it is not taken, and nothing has changed.
     """
     kind = packet.packet_type
-    rule = PACKETS[PacketType(kind)]
-    if Party.PAGE not in rule.senders:
-        raise RemoteProtocolError(
-            f"a page may not send {kind}",
-            error_type="not-allowed",
-            field="packet_type",
-            expected="alive, heartbeat, mephisto_bound_live_update or log_error",
-        )
-    if rule.needs_object and not is_object(packet.data):
-        raise RemoteProtocolError(
-            f"data of {kind} is no object",
-            error_type="wrong-type",
-            field="data",
-            expected="a JSON object",
-        )
+    check_packet(packet, Party.PAGE)
     if kind == PacketType.ALIVE and not packet.subject_id and not connection.agent_id:
         out.append(Count("alive-without-subject"))  # it will name its agent in a moment
         return

@@ -1,9 +1,10 @@
 """The packet types: who sends each, to whom, about whom, and what its data holds.
 
 ``PACKETS`` is the table that the router obeys and docs/protocol.md is generated from. The pydantic
-models are the typed view, used wherever a packet is understood rather than relayed: the router's
-own packets, HTTP bodies, the backend, the client. ``envelope.py`` is the relay's view; a test holds
-the two equal.
+models are the typed view, for clients (``client.py`` among them), tests and programs that embed the
+engine; their errors name the field. The relay and the backend read an ``Envelope`` (``envelope.py``)
+and, where they need what is inside, a msgspec Struct, which costs less for each packet. A test holds
+the two views equal.
 """
 
 from __future__ import annotations

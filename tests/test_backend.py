@@ -37,6 +37,7 @@ from statecore.status import Status
 from statecore.worker_pool import SENTENCES, FailureReason
 
 LIVE = BackendOptions(is_live=True)
+REGISTRATION = {"agent_registration_id": "r"}
 QUIZ = BackendOptions(needs_onboarding=True, onboarding_data=b'{"quiz":1}')
 
 
@@ -306,6 +307,7 @@ def test_refused_workers_leave_no_trace() -> None:
         {"request_id": "q"},
         {"request_id": "q", "provider_data": {"worker_name": "ann"}},
         {"request_id": "q", "provider_data": {"worker_name": "", "agent_registration_id": "r"}},
+        {"request_id": "q", "provider_data": {"worker_name": "a" * 1_025, **REGISTRATION}},
         {"request_id": 5, "provider_data": {"worker_name": "a", "agent_registration_id": "r"}},
     ],
 )
@@ -798,9 +800,9 @@ def test_only_a_final_status_ends_an_agent(value: str) -> None:
     [
         ("no json", "not-json"),
         (b"\x00", "binary-frame"),
-        ('{"packet_type":"heartbeat","subject_id":"1"}', "unexpected-packet"),
-        ('{"packet_type":"update_status","subject_id":"1","data":{}}', "unexpected-packet"),
-        ('{"packet_type":"nonsense","subject_id":"1","data":{}}', "unexpected-packet"),
+        ('{"packet_type":"heartbeat","subject_id":"1"}', "not-allowed"),
+        ('{"packet_type":"update_status","subject_id":"1","data":{}}', "not-allowed"),
+        ('{"packet_type":"nonsense","subject_id":"1","data":{}}', "not-allowed"),
         ('{"packet_type":"submit_metadata","subject_id":"1","data":[]}', "wrong-type"),
         ('{"packet_type":"submit_metadata","subject_id":"7","data":{}}', "unknown-agent"),
         ('{"packet_type":"submit_unit","subject_id":"7","data":{}}', "unknown-agent"),

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from statecore.checks import MAX_REGISTRATION
 from statecore.envelope import Envelope, encode_data
 from statecore.errors import PacketDecodeError, RemoteProtocolError
 from statecore.events import Request, Route, Upload
-from statecore.forms import MAX_REGISTRATION, Form, check_error, read_form
+from statecore.forms import Form, check_error, read_form
 
 LIMIT = 1 << 22
 CAT = Upload("photo", 'a "cat".png', "7bit", "image/png", "/tmp/", "c0ffee", "/tmp/c0ffee", 3)
