@@ -19,8 +19,8 @@ from fastapi import HTTPException, Request, WebSocket, WebSocketDisconnect
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
-from statecore.events import Request as Asked
-from statecore.events import Route, Upload
+from statecore import Request as Asked
+from statecore import Route, Upload
 
 __all__ = ["Outgoing", "find_upload", "forget_uploads", "new_name", "read_post"]
 

@@ -28,17 +28,15 @@ from fastapi.staticfiles import StaticFiles
 from fastapi_io import Outgoing, find_upload, forget_uploads, new_name, read_post
 from starlette.exceptions import HTTPException as AnyHTTPException
 
+from statecore import RemoteProtocolError, RouterCore, RouterOptions
 from statecore.adapters.driver import Driver
 from statecore.adapters.principal import principal_of
 from statecore.envelope import Envelope, decode_json, encode_data
-from statecore.errors import RemoteProtocolError
 from statecore.events import Frame, Route
 from statecore.events import Request as Asked
 from statecore.forms import read_form
 from statecore.from_core import may_be_core
 from statecore.packets import SYSTEM_ID, PacketType
-from statecore.router import RouterCore
-from statecore.settings import RouterOptions
 
 __all__ = ["Rules", "make_app"]
 
