@@ -123,8 +123,16 @@ class Uploads:
             await anyio.to_thread.run_sync(_unlink, self.folder / upload.filename)
 
 
-async def read_body(scope: Scope, receive: Receive, limits: BodyLimits, uploads: Uploads) -> Body:
+async def read_body(
+    scope: Scope, receive: Receive, limits: BodyLimits, uploads: Uploads | None
+) -> Body:
     """Read a POST's body.
+
+    Args:
+        scope: the request's.
+        receive: the request's.
+        limits: how much is read.
+        uploads: where a form's files are stored; ``None`` refuses a form that has some.
 
     Raises:
         BodyRefused: it is too large, of the wrong type, or no form.
@@ -200,7 +208,7 @@ class _Parser(MultiPartParser):
 
 
 async def _read_form(
-    headers: Headers, scope: Scope, receive: Receive, limits: BodyLimits, uploads: Uploads
+    headers: Headers, scope: Scope, receive: Receive, limits: BodyLimits, uploads: Uploads | None
 ) -> Body:
     parser = _Parser(headers, Request(scope, receive), limits)
     try:
@@ -223,13 +231,20 @@ async def _read_form(
                 fields[_text(name)] = _text(value)
             elif value.filename:  # an input that nobody chose a file for has no name
                 _text(value.filename)
+                if uploads is None:
+                    raise BodyRefused(
+                        415,
+                        "unexpected-file",
+                        f"the form has a file, in its field {_text(name)!r}",
+                        "a form of texts: /submit_task is the one route that takes files",
+                    )
                 stored.append(await uploads.store(_text(name), value))
         return Body(msgspec.json.encode(fields), is_form=True, uploads=tuple(stored))
     except BodyRefused:
-        await uploads.delete(stored)
+        await _forget(uploads, stored)
         raise
     except OSError as error:
-        await uploads.delete(stored)
+        await _forget(uploads, stored)
         raise BodyRefused(
             503,
             "upload-failed",
@@ -238,6 +253,11 @@ async def _read_form(
         ) from None
     finally:
         await form.close()
+
+
+async def _forget(uploads: Uploads | None, stored: Sequence[Upload]) -> None:
+    if uploads is not None:
+        await uploads.delete(stored)
 
 
 def _no_form(why: str) -> BodyRefused:

@@ -116,7 +116,9 @@ class HttpRoutes:
 
     async def _post(self, route: Route, scope: Scope, receive: Receive) -> Response:
         try:
-            body = await read_body(scope, receive, self._limits, self._uploads)
+            # Of the other forms no packet names the files, so nobody would ever fetch them.
+            uploads = self._uploads if route is Route.SUBMIT_TASK else None
+            body = await read_body(scope, receive, self._limits, uploads)
         except BodyRefused as error:
             return refusal(error.status_code, error.error_type, error.text, error.expected)
         # Nobody listens for the peer's disconnect while this waits: what was given to the core
@@ -133,7 +135,7 @@ class HttpRoutes:
                 "the same request again, in a moment",
                 headers={"Retry-After": "5"},
             )
-        if not 200 <= reply.status_code < 300:
+        if not (200 <= reply.status_code < 300 and reply.kept):
             await self._uploads.delete(body.uploads)
         return self._answer(reply)
 

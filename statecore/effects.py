@@ -48,12 +48,14 @@ class Reply(msgspec.Struct, frozen=True):
         status_code: the HTTP status.
         body: a packet, or a JSON object as bytes.
         retry_after: seconds for the ``Retry-After`` header, or ``None``.
+        kept: a packet may name the request's uploads, so they stay; those of a refusal never do.
     """
 
     request_id: str
     status_code: int
     body: Envelope | bytes
     retry_after: int | None = None
+    kept: bool = True
 
 
 class Close(msgspec.Struct, frozen=True):

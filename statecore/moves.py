@@ -149,7 +149,7 @@ def take_work(
     if row.dest is not None:
         seat.link_ended = False
     if row.action == Action.ANSWER_ONLY:
-        out.append(done(post))
+        out.append(done(post, kept=False))
     elif not waits:
         _forward_work(router, seat, packet, post, out)
     elif router.core is None:
@@ -173,9 +173,9 @@ def work_expired(router: RouterState, post: str, out: list[Effect]) -> None:
     _acknowledge(seat, packet, post, out)
 
 
-def done(post: str) -> Reply:
-    """The 2xx of work that was taken."""
-    return Reply(post, 200, bytes(encode_data({"status": "submitted"})))
+def done(post: str, *, kept: bool = True) -> Reply:
+    """The 2xx of work that was taken, or that was there already and goes no further."""
+    return Reply(post, 200, bytes(encode_data({"status": "submitted"})), kept=kept)
 
 
 def _forward_work(
@@ -246,7 +246,7 @@ def _release_held(router: RouterState, seat: Seat, out: list[Effect]) -> None:
         if item.post:
             out.append(CancelTimer(("request", item.post)))
         if item.post and _is_unit(item.packet) and seat.submitted:
-            out.append(done(item.post))  # another tab was faster
+            out.append(done(item.post, kept=False))  # another tab was faster
         elif _is_work(item):
             _forward_work(router, seat, item.packet, item.post, out)
         else:

@@ -8,6 +8,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import pytest
 from asgi_peers import CorePeer, client_of, packet, router_app
 from starlette.datastructures import UploadFile
@@ -98,6 +100,63 @@ async def test_files_of_a_form_that_is_refused_are_deleted(app: StatecoreApp, fo
         files = [("a", ("a.txt", b"1")), ("b", ("b.txt", b"2"))]
         answer = await client.post("/submit_task", data={"final_data": "{}"}, files=files)
         assert (answer.status_code, answer.json()["field"]) == (422, "USED_AGENT_ID")
+        assert names(folder) == []
+        assert core.sent == []
+
+
+async def test_files_of_a_second_submission_that_goes_no_further_are_deleted(
+    app: StatecoreApp, folder: Path
+) -> None:
+    async with app.running(), client_of(app) as client:
+        core = in_task(app)
+        for content in (b"first", b"second"):
+            files = {"f": ("a.txt", content)}
+            answer = await client.post("/submit_task", data=FIELDS, files=files)
+            assert answer.status_code == 200
+        sent = await core.next("submit_unit")
+        assert names(folder) == [sent["data"]["files"][0]["filename"]]
+        assert (folder / names(folder)[0]).read_bytes() == b"first"
+        assert core.sent == []
+
+
+async def test_files_of_two_tabs_that_wait_are_kept_only_of_the_first(
+    app: StatecoreApp, folder: Path
+) -> None:
+    async with app.running(), client_of(app) as client:
+        core = CorePeer(app.driver)
+        codes: list[int] = []
+
+        async def submit() -> None:
+            files = {"f": ("a.txt", b"x")}
+            answer = await client.post("/submit_task", data=FIELDS, files=files)
+            codes.append(answer.status_code)
+
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as tabs:
+                tabs.start_soon(submit)
+                tabs.start_soon(submit)
+                while len(app.driver._waiters) < 2:
+                    await anyio.lowlevel.checkpoint()
+                assert len(names(folder)) == 2
+                core.say(packet("update_status", "a1", {"status": "in task"}))
+        assert codes == [200, 200]
+        sent = await core.next("submit_unit")
+        assert names(folder) == [sent["data"]["files"][0]["filename"]]
+        assert core.sent == []
+
+
+@pytest.mark.parametrize(
+    "route", ["/request_agent", "/submit_onboarding", "/submit_metadata", "/log_error"]
+)
+async def test_file_on_a_route_that_takes_none_is_refused_and_not_stored(
+    app: StatecoreApp, folder: Path, route: str
+) -> None:
+    async with app.running(), client_of(app) as client:
+        core = in_task(app)
+        fields = {"USED_AGENT_ID": "a1", "metadata": "{}", "error_data": "{}"}
+        answer = await client.post(route, data=fields, files={"f": ("a.txt", b"x")})
+        assert (answer.status_code, answer.json()["error_type"]) == (415, "unexpected-file")
+        assert "/submit_task" in answer.json()["expected"]
         assert names(folder) == []
         assert core.sent == []
 

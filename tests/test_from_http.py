@@ -318,7 +318,8 @@ def test_second_submission_is_answered_and_not_forwarded_when_the_first_got_its_
     core = router()
     seated(core, "1", "in task")
     core.receive(submission("s1"))
-    assert core.receive(submission("s2")) == (Reply("s2", 200, bytes(DONE)),)
+    # Its uploads are not kept: no packet names them.
+    assert core.receive(submission("s2")) == (Reply("s2", 200, bytes(DONE), kept=False),)
 
 
 @pytest.mark.parametrize(
@@ -553,6 +554,7 @@ def test_unknown_agent_submits_once_when_two_tabs_do_before_the_core_speaks_of_i
     effects = core.receive(status("5", "in task"))
     assert sent(effects, "core") == [("submit_unit", "5", {"by": "s1"})]
     assert [(who, code) for who, code, _ in replies(effects)] == [("s1", 200), ("s2", 200)]
+    assert [effect.kept for effect in effects if isinstance(effect, Reply)] == [True, False]
 
 
 def test_submission_of_an_unknown_agent_wins_over_a_disconnect_when_it_came_first() -> None:
@@ -572,7 +574,7 @@ def test_second_submission_of_an_unknown_agent_is_only_answered_when_the_first_g
 ):
     core = router(core=False)
     core.receive(submission("s1", "5"))
-    assert core.receive(submission("s2", "5")) == (Reply("s2", 200, bytes(DONE)),)
+    assert core.receive(submission("s2", "5")) == (Reply("s2", 200, bytes(DONE), kept=False),)
 
 
 def test_metadata_waits_behind_a_live_update_of_its_agent_when_both_are_held() -> None:
@@ -671,3 +673,30 @@ def test_post_says_which_field_and_why_when_its_body_is_bad(
     assert told["expected"] in told["text"]
     assert refusals(effects) == [told["error_type"]]
     assert core.key() == before
+
+
+# What the core's connection took with it, and whose room is whose -------------------------------------
+
+
+def test_everybody_is_told_when_the_first_of_a_lost_question_has_waited_to_its_limit() -> None:
+    """S1: a worker who reloads and reloads must not wait on one lost answer for ever."""
+    core = router()
+    core.receive(registration("r1"))
+    core.receive(Closed("core"))
+    alive_core(core)
+    core.receive(registration("r2"))
+    effects = core.receive(timer("request", "r1"))
+    assert [who for who, _ in reasons(effects)] == ["r2", "r1"]
+    assert CancelTimer(("request", "r2")) in effects
+    assert kinds(core.receive(registration("r3"))) == ["register_agent"]
+
+
+def test_work_is_taken_when_error_logs_have_filled_their_half_of_the_room() -> None:
+    """S2, S8: what strangers may send without end does not push out paid work."""
+    core = router(core=False, outbox_bytes=20_000)
+    codes = [
+        core.receive(post("/log_error", f"e{n}", {"error_data": "x" * 3_000}))[-1].status_code
+        for n in range(5)
+    ]
+    assert codes == [200, 200, 200, 503, 503]
+    assert replies(core.receive(submission("s1", "1")))[0][1] == 200
