@@ -8,6 +8,8 @@
 
 from __future__ import annotations
 
+import hmac
+
 import msgspec
 
 from statecore.checks import check_packet
@@ -54,7 +56,8 @@ def may_be_core(principal: Principal, options: RouterOptions) -> bool:
     forwarding header.
     """
     if options.system_token is not None:
-        return principal.token == options.system_token
+        token = principal.token or ""
+        return hmac.compare_digest(token.encode(), options.system_token.encode())
     return principal.loopback and principal.origin is None and not principal.forwarded
 
 
@@ -182,6 +185,10 @@ def _seated(
     if asked:
         seat = _registered(router, seat, agent_id, out)
     known = router.seats.current(agent_id)
+    if known is not None and asked and router.seats.is_unknown(known):
+        if known.link == LinkState.LOST:
+            out.append(CancelTimer(("grace", agent_id)))
+        known.fire_link(LinkTrigger.REGISTERED)
     if known is not None and known is not seat:
         seat = _absorb(router, seat, known, out)
     elif seat.agent_id != agent_id:
@@ -214,7 +221,12 @@ def _registered(router: RouterState, seat: Seat, agent_id: str, out: list[Effect
     if passed and seat.state != State.FAILED:
         router.onboarding_handled(seat.agent_id)  # its answer was lost; the reload asks again
         return seat
-    drop(router, seat, CLOSE_TAKEN_OVER, "a new task run has begun", out)
+    if seat.state == State.FAILED or agent_id in seat.former:
+        drop(router, seat, CLOSE_TAKEN_OVER, "a new task run has begun", out)
+    else:
+        # A new run, or somebody else who used this registration id: the core must confirm the old
+        # agent within two polls, or it goes.
+        router.doubt(seat)
     return Seat()
 
 

@@ -68,6 +68,12 @@ def request_expired(router: RouterState, post: str, out: list[Effect]) -> None:
         work_expired(router, post, out)
         return
     router.requests.leave(pending, post)
+    if pending.lost:
+        # Nothing may ever come. Who joined it is told as well, so that the next one asks anew.
+        for joined in list(pending.waiting):
+            router.requests.leave(pending, joined)
+            out.append(CancelTimer(("request", joined)))
+            out.append(failure(joined, SILENT))
     withdrawn = False
     if not pending.waiting:
         withdrawn = router.outbox.withdraw(pending.id)

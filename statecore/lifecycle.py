@@ -310,6 +310,7 @@ class LinkTrigger(StrEnum):
     CLOSED = "closed"
     GRACE_OVER = "grace_over"
     SILENT = "silent"
+    REGISTERED = "registered"
 
 
 L, K = LinkState, LinkTrigger
@@ -319,7 +320,13 @@ LINK = Lifecycle(
     initial=L.ABSENT,
     states=tuple(LinkState),
     final=frozenset(),
-    triggers={K.OPENED: "page", K.CLOSED: "page", K.GRACE_OVER: "timer", K.SILENT: "timer"},
+    triggers={
+        K.OPENED: "page",
+        K.CLOSED: "page",
+        K.GRACE_OVER: "timer",
+        K.SILENT: "timer",
+        K.REGISTERED: "core",
+    },
     rows=(
         Row(L.ABSENT, K.OPENED, L.UP),
         Row(L.UP, K.OPENED, None),  # a second tab: the newest wins
@@ -328,11 +335,16 @@ LINK = Lifecycle(
         Row(L.LOST, K.OPENED, L.UP),
         Row(L.LOST, K.GRACE_OVER, L.DEAD),
         Row(L.DEAD, K.OPENED, L.UP),  # it comes back late and learns how it ended
+        # Somebody named the id before the core gave it away: whoever got it starts without a socket.
+        Row(L.LOST, K.REGISTERED, L.ABSENT),
+        Row(L.DEAD, K.REGISTERED, L.ABSENT),
     ),
     ignored={
         (L.ABSENT, K.CLOSED): "no socket was open",
         (L.ABSENT, K.GRACE_OVER): "no socket was ever open: nothing to miss (S5)",
         (L.ABSENT, K.SILENT): "no socket was ever open: nothing to miss (S5)",
+        (L.ABSENT, K.REGISTERED): "it has no socket yet",
+        (L.UP, K.REGISTERED): "its socket is there",
         (L.UP, K.GRACE_OVER): "it came back within the grace time (S6)",
         (L.LOST, K.CLOSED): "it is lost already",
         (L.LOST, K.SILENT): "the grace time runs and decides",

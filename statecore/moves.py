@@ -329,12 +329,14 @@ def push(router: RouterState, seat: Seat, status: Status, out: list[Effect]) -> 
     if status not in _BEFORE:
         router.onboarding_handled(seat.agent_id)
     after_move(router, seat, out)
+    if seat.link == LinkState.DEAD:
+        link_died(router, seat, out)  # it left while the core had not spoken of it
 
 
 def link_died(router: RouterState, seat: Seat, out: list[Effect]) -> None:
     """The grace time is over, or a socket fell silent: the agent is disconnected (S6)."""
-    if seat.fire(Trigger.LINK_DEAD) is None:
-        return
+    if router.seats.is_unknown(seat) or seat.fire(Trigger.LINK_DEAD) is None:
+        return  # an agent that the core has not named is not there to be disconnected, yet
     seat.link_ended = True
     out.append(Count("disconnected"))
     if seat.connection is not None:

@@ -22,7 +22,7 @@ from statecore.packets import SYSTEM_ID, PacketType
 from statecore.requests import Requests
 from statecore.seats import Seat, Seats
 from statecore.settings import RouterOptions
-from statecore.status import LinkState
+from statecore.status import LinkState, Status
 
 __all__ = [
     "CLOSE_CORE_REPLACED",
@@ -52,6 +52,9 @@ _STATUS_CODES = {
     "outbox-full": 503,
     "too-early": 503,
 }
+
+
+_NO_WORK = (PacketType.MEPHISTO_BOUND_LIVE_UPDATE, PacketType.LOG_ERROR)
 
 
 @dataclass(slots=True)
@@ -234,9 +237,20 @@ class RouterState:
         self.seats.unknown.pop(seat.agent_id, None)
         seat.polls = 0
 
+    def doubt(self, seat: Seat) -> None:
+        """Let the core confirm that this agent still is: reported as none, it is pushed or goes."""
+        seat.pushed, seat.polls = Status.NONE, 0
+        self.seats.unknown[seat.agent_id] = None
+
     def has_room(self, packet: Envelope) -> bool:
-        """Whether this packet may still be promised to the core (S8)."""
-        return self.outbox.has_room(packet, self.options.outbox_bytes - self.held_bytes)
+        """Whether this packet may still be promised to the core (S8).
+
+        What is no work (live updates, error logs) may fill one half: it never takes work's room.
+        """
+        limit = self.options.outbox_bytes
+        if packet.packet_type in _NO_WORK:
+            limit //= 2
+        return self.outbox.has_room(packet, limit - self.held_bytes)
 
     def onboarding_handled(self, agent_id: str) -> None:
         """The core showed that it has this agent's onboarding: it need not be sent again."""

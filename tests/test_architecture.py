@@ -33,6 +33,7 @@ PURE = {
     "enum",
     "functools",
     "hashlib",
+    "hmac",
     "inspect",
     "itertools",
     "json",

@@ -554,10 +554,28 @@ def test_registration_begins_a_new_life_when_the_new_run_gives_it_another_id() -
     seated(core, "5", "in task")
     page(core, "5")
     core.receive(registration("r2"))
-    effects = core.receive(details("r2", "1"))
-    assert Close("page", 4009, "a new task run has begun") in effects
-    assert core.agent("5") is None
+    core.receive(details("r2", "1"))
     assert seat(core).state == State.WAITING
+    for _ in range(2):
+        assert reported(core) == {"5": "none", "1": "none"}
+    effects = core.receive(frame("core", "request_statuses", "mephisto"))
+    assert Close("page", 4004, "the core knows no such agent") in effects
+    assert core.agent("5") is None
+
+
+def test_agent_stays_when_somebody_else_registers_under_its_registration_id() -> None:
+    """S7: a backend that tells workers apart gives the other one another agent."""
+    core = router()
+    seated(core, "5", "in task")
+    page(core, "5")
+    core.receive(registration("r2"))
+    core.receive(details("r2", "6"))
+    assert reported(core) == {"5": "none", "6": "none"}
+    core.receive(status("5", "in task"))  # the core sees the difference and says what it has
+    for _ in range(3):
+        core.receive(status("6", "in task"))
+        assert reported(core) == {"5": "in task", "6": "in task"}
+    assert (seat(core, "5").state, seat(core, "5").connection) == (State.IN_TASK, "page")
 
 
 def test_registration_begins_a_new_life_when_the_new_run_gives_it_its_old_alias() -> None:

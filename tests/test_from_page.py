@@ -337,7 +337,7 @@ def test_live_update_is_refused_when_it_is_larger_than_the_core_takes() -> None:
 
 
 def test_live_update_is_refused_when_too_much_waits_for_the_core() -> None:
-    core = router(outbox_bytes=25_000)
+    core = router(outbox_bytes=50_000)
     seated(core, "1", "in task")
     page(core, "1")
     core.receive(Closed("core"))
@@ -350,8 +350,8 @@ def test_live_update_is_refused_when_too_much_waits_for_the_core() -> None:
 
 
 def test_held_live_updates_count_against_the_room_for_the_core() -> None:
-    """S8: what is held can always be forwarded."""
-    core = router(outbox_bytes=25_000)
+    """S8: what is held can always be forwarded, and half of the room is for work."""
+    core = router(outbox_bytes=50_000)
     seated(core, "1", "waiting")
     page(core, "1")
     core.receive(live("u" * 10_000))
@@ -445,13 +445,30 @@ def test_unknown_agent_waits_as_long_as_it_takes_when_the_core_is_away() -> None
     assert names(core.receive(status("5", "in task"))) == ["u1"]
 
 
-def test_unknown_agent_is_disconnected_like_others_when_its_socket_is_lost() -> None:
+def test_unknown_agent_is_disconnected_when_its_socket_is_lost_and_the_core_names_it() -> None:
+    """S6 after a restart: the core knows the agent, and is told once it has said so."""
     core = router()
     page(core, "5")
     core.receive(Closed("page"))
-
     core.receive(timer("grace", "5"))
+    assert reported(core) == {"5": "none"}
+    core.receive(status("5", "in task"))
     assert reported(core) == {"5": "disconnect"}
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["grace running", "grace over"])
+def test_worker_starts_afresh_when_somebody_named_the_agent_before_it_was_given(late: bool) -> None:
+    """S5, S7: agent ids are easy to guess, and naming one must not end its life."""
+    core = router()
+    page(core, "2")
+    core.receive(Closed("page"))
+    if late:
+        core.receive(timer("grace", "2"))
+    core.receive(registration("r1"))
+    assert (CancelTimer(("grace", "2")) in core.receive(details("r1", "2"))) is not late
+    core.receive(status("2", "in task"))
+    core.receive(timer("grace", "2"))
+    assert (seat(core, "2").state, seat(core, "2").link) == (State.IN_TASK, LinkState.ABSENT)
 
 
 def test_unknown_agents_are_refused_when_too_many_are_kept() -> None:
