@@ -40,7 +40,7 @@ from statecore.backend_events import (
     Refused,
     SendUpdate,
 )
-from statecore.backend_moves import Backend
+from statecore.backend_moves import Backend, init_data_limit
 from statecore.backend_packets import take_packet
 from statecore.backend_state import BackendAgent, BackendState
 from statecore.effects import CancelTimer, Count, Effect, Send, SetTimer
@@ -56,10 +56,22 @@ _TASK = "task"
 
 
 class BackendCore:
-    """The state of one task run and its one entry, ``receive``."""
+    """The state of one task run and its one entry, ``receive``.
+
+    Raises:
+        LocalProtocolError: the onboarding's data is larger than a router takes.
+    """
 
     def __init__(self, options: BackendOptions | None = None) -> None:
         self.options = options or BackendOptions()
+        size, limit = len(self.options.onboarding_data), init_data_limit(self.options)
+        if size > limit:
+            raise LocalProtocolError(
+                f"onboarding_data has {size:,} bytes",
+                error_type="too-large",
+                field="onboarding_data",
+                expected=f"at most {limit:,} bytes, which a router takes",
+            )
         self.state = BackendState()
 
     def start(self) -> tuple[BackendEffect, ...]:

@@ -7,6 +7,8 @@ does all of what it says.
 
 from __future__ import annotations
 
+from itertools import islice
+
 import msgspec
 
 from statecore.backend_events import (
@@ -18,6 +20,7 @@ from statecore.backend_events import (
     Submitted,
 )
 from statecore.backend_state import Asked, BackendAgent, BackendState
+from statecore.delivery import weight
 from statecore.effects import Count, Effect
 from statecore.envelope import Envelope, encode_data, is_object
 from statecore.errors import LocalProtocolError
@@ -27,7 +30,10 @@ from statecore.settings import BackendOptions
 from statecore.status import FINAL_STATES, STATE_OF, State, Status
 from statecore.worker_pool import Assignment
 
-__all__ = ["Backend"]
+__all__ = ["Backend", "init_data_limit"]
+
+# What else an agent_details holds: a request id, the channel's name, keys and timestamps.
+_ANSWER_ROOM = 16 << 10
 
 _FINAL_STATUSES = tuple(status for status in STATUS_TRIGGERS if STATE_OF[status] in FINAL_STATES)
 
@@ -76,7 +82,7 @@ class Backend:
         if row.dest is not None:
             self._ended(agent)
         elif owed:
-            _forget_updates(agent)
+            self._forget_updates(agent)
 
     def send_update(self, event: SendUpdate) -> None:
         """Live data for a page, kept for its reload."""
@@ -90,6 +96,13 @@ class Backend:
             )
         data = _with(event.data, b"update_id", bytes(encode_data(event.update_id)))
         packet = Envelope(PacketType.CLIENT_BOUND_LIVE_UPDATE, agent.agent_id, data)
+        if weight(packet) > self.options.router_limit:
+            raise LocalProtocolError(
+                f"the update for agent {event.agent_id} is too large: {weight(packet):,} bytes",
+                error_type="too-large",
+                field="data",
+                expected=f"at most {self.options.router_limit:,} bytes, which a router takes",
+            )
         outbox = self.state.outbox(agent.connection)
         if not outbox.has_room(packet, self.options.outbox_bytes):
             raise LocalProtocolError(
@@ -97,9 +110,7 @@ class Backend:
                 error_type="outbox-full",
                 expected="the router to come back; wait for BackendCore.has_room",
             )
-        agent.past.append(data)
-        if len(agent.past) > self.options.past_updates:
-            del agent.past[0]
+        agent.remember(data, self.options.past_updates, self.options.past_bytes)
         self._send(agent.connection, packet)
         if outbox.size >= self.options.outbox_bytes // 2:
             # Whoever asks has_room now waits for a pong: it shall not wait for the next poll.
@@ -118,6 +129,13 @@ class Backend:
             problem = f"it has {event.seats} seats and data for {len(event.unit_data)}"
         elif self.options.is_live and not all(map(is_object, (event.data, *event.unit_data))):
             problem = "the data of a live task is a JSON object, and its is not"
+        else:
+            size = max(len(bytes(data)) for data in (event.data, *event.unit_data))
+            if size > init_data_limit(self.options):
+                problem = (
+                    f"its data has {size:,} bytes, and a router takes "
+                    f"{init_data_limit(self.options):,} at most"
+                )
         if problem:
             raise LocalProtocolError(
                 f"assignment {event.assignment_id!r} is not added: {problem}",
@@ -180,7 +198,7 @@ class Backend:
         has_left = agent.state == State.DISCONNECTED
         self.out.append(AgentEnded(agent.agent_id, agent.outcome, has_left, agent.owes_submission))
         if not agent.owes_submission:
-            _forget_updates(agent)
+            self._forget_updates(agent)
         if agent.assignment is None:
             return
         assignment = self.assignment_of(agent)
@@ -193,6 +211,15 @@ class Backend:
         if self.options.is_live or (has_left and reuse and self.options.reuse_units):
             worker = self.pool.workers[agent.worker]
             self.pool.give_back(worker, assignment, agent.seat)
+
+    def _forget_updates(self, agent: BackendAgent) -> None:
+        """Nothing is left to do for its page, and thousands of agents may have ended.
+
+        The last ids stay: a router may still repeat what it sent before the end.
+        """
+        agent.forget_past()
+        for update_id in list(agent.seen)[: -self.options.seen_after_end]:
+            del agent.seen[update_id]
 
     # Answers ---------------------------------------------------------------------------------
 
@@ -212,7 +239,13 @@ class Backend:
             data = self.assignment_of(agent).data_of(agent.seat)
         if not is_object(data) or not (self.options.is_live or agent.past):
             return data
-        return _with(data, b"past_live_updates", b"[" + b",".join(map(bytes, agent.past)) + b"]")
+        # What does not fit into the answer any more is left out, the oldest first.
+        room = init_data_limit(self.options) - len(bytes(data))
+        first = len(agent.past)
+        while first > 0 and (room := room - len(bytes(agent.past[first - 1])) - 1) >= 0:
+            first -= 1
+        past = map(bytes, islice(agent.past, first, None))
+        return _with(data, b"past_live_updates", b"[" + b",".join(past) + b"]")
 
     def send_details(
         self,
@@ -258,10 +291,9 @@ class Backend:
         return self.pool.assignments[agent.assignment]
 
 
-def _forget_updates(agent: BackendAgent) -> None:
-    """Nothing is left to do for its page, and thousands of agents may have ended."""
-    agent.past.clear()
-    agent.seen.clear()
+def init_data_limit(options: BackendOptions) -> int:
+    """The most bytes that a page can get as ``init_task_data``: an answer holds other things too."""
+    return options.router_limit - _ANSWER_ROOM
 
 
 def _with(data: msgspec.Raw, key: bytes, value: bytes) -> msgspec.Raw:

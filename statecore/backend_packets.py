@@ -16,8 +16,8 @@ import msgspec
 from statecore.backend_admission import refuse_worker, register, submit_onboarding
 from statecore.backend_events import ErrorLogged, MetadataArrived, Refused, UpdateArrived
 from statecore.backend_moves import Backend
-from statecore.backend_state import Asked, BackendAgent
-from statecore.checks import Provider, check_packet, check_provider
+from statecore.backend_state import Asked, BackendAgent, short_name
+from statecore.checks import MAX_REGISTRATION, Provider, check_packet, check_provider
 from statecore.effects import Count
 from statecore.envelope import Envelope, decode_json
 from statecore.errors import PacketDecodeError, RemoteProtocolError
@@ -29,7 +29,7 @@ from statecore.worker_pool import FailureReason
 __all__ = ["take_packet"]
 
 _T = TypeVar("_T")
-_Name: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
+_Name: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_REGISTRATION)]
 
 
 class _Registration(msgspec.Struct):
@@ -81,6 +81,8 @@ def _register(backend: Backend, connection: str, packet: Envelope) -> None:
         check_provider(registration.provider_data)
     except RemoteProtocolError as error:
         # On the wire the subject of a registration is its request id.
+        if len(packet.subject_id) > MAX_REGISTRATION:
+            raise
         asked = Asked(packet.subject_id, connection)
         refuse_worker(backend, asked, "", FailureReason.UNREADABLE)
         backend.out.append(Count("refused", error.error_type))
@@ -93,6 +95,11 @@ def _register(backend: Backend, connection: str, packet: Envelope) -> None:
 
 def _live_update(backend: Backend, agent: BackendAgent, data: msgspec.Raw) -> None:
     """Hand live data to the task, unless it is a repeat."""
+    update_id = _update_id(data)
+    known_by = None if update_id is None else short_name(update_id)
+    if known_by in agent.seen:
+        backend.out.append(Count("repeated", PacketType.MEPHISTO_BOUND_LIVE_UPDATE))
+        return
     reason = LIFECYCLE.refused.get((agent.state, Trigger.LIVE_UPDATE))
     if reason is not None:
         raise RemoteProtocolError(
@@ -100,12 +107,8 @@ def _live_update(backend: Backend, agent: BackendAgent, data: msgspec.Raw) -> No
             error_type="illegal-in-state",
             expected="no live updates after the end",
         )
-    update_id = _update_id(data)
-    if update_id is not None:
-        if update_id in agent.seen:
-            backend.out.append(Count("repeated", PacketType.MEPHISTO_BOUND_LIVE_UPDATE))
-            return
-        agent.seen[update_id] = None
+    if known_by is not None:
+        agent.seen[known_by] = None
         if len(agent.seen) > backend.options.seen_updates:
             del agent.seen[next(iter(agent.seen))]
     backend.out.append(UpdateArrived(agent.agent_id, data, update_id))

@@ -6,8 +6,10 @@ onboarding is passed: the old id stays as an alias, for what was sent under it.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 
 import msgspec
 
@@ -19,9 +21,20 @@ from statecore.status import FINAL_STATES, State, Status
 from statecore.table import Row
 from statecore.worker_pool import WorkerPool
 
-__all__ = ["Asked", "BackendAgent", "BackendState"]
+__all__ = ["Asked", "BackendAgent", "BackendState", "short_name"]
+
+# The most characters of a peer's name that are remembered as they are.
+_LONG = 64
 
 _machine = LifecycleMachine(LIFECYCLE)
+
+
+def short_name(name: str) -> str:
+    """What a peer's name is remembered by: itself, or a digest when it is long."""
+    if len(name) <= _LONG:
+        return name
+    # The mark makes it longer than any name that is kept as it is, so the two never meet.
+    return "#" + blake2b(name.encode("utf-8", "surrogatepass"), digest_size=_LONG // 2).hexdigest()
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -46,7 +59,7 @@ class BackendAgent:
         submitted: its work has come.
         link_ended, told: for the table's guards. A backend has no link to its pages.
         asked: submissions of its onboarding that are not answered yet.
-        past: the live updates that its page was sent, for a reload.
+        past, past_bytes: the live updates that its page was sent, for a reload, and their size.
         seen: update ids that came from it, the oldest first.
         noted: digests of the metadata that came from it, the oldest first.
     """
@@ -63,7 +76,8 @@ class BackendAgent:
     link_ended: bool = False
     told: bool = False
     asked: list[Asked] = field(default_factory=list)
-    past: list[msgspec.Raw] = field(default_factory=list)
+    past: deque[msgspec.Raw] = field(default_factory=deque)
+    past_bytes: int = 0
     seen: dict[str, None] = field(default_factory=dict)
     noted: dict[str, None] = field(default_factory=dict)
 
@@ -80,6 +94,18 @@ class BackendAgent:
     def fire(self, trigger: str, outcome: str | None = None) -> Row | None:
         """Move by the lifecycle table; see ``LifecycleMachine.fire``."""
         return _machine.fire(self, trigger, outcome)
+
+    def remember(self, update: msgspec.Raw, most: int, most_bytes: int) -> None:
+        """Keep a live update for a reload, and of all no more than so many and so much."""
+        self.past.append(update)
+        self.past_bytes += len(bytes(update))
+        while len(self.past) > most or self.past_bytes > most_bytes:
+            self.past_bytes -= len(bytes(self.past.popleft()))
+
+    def forget_past(self) -> None:
+        """No reload will need it."""
+        self.past.clear()
+        self.past_bytes = 0
 
     def copy(self) -> BackendAgent:
         """An independent copy."""

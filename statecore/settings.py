@@ -66,12 +66,15 @@ class BackendOptions:
             static units always, for live ones while their assignment has not started.
         first_poll, poll: when the statuses are asked for, after a channel opens and from then on.
             The poll is the backend's heartbeat: pages give up after 20 s without one.
-        seen_updates: how many update ids of one agent are remembered, to drop repeats.
+        seen_updates, seen_after_end: how many update ids of one agent are remembered, to drop
+            repeats, while it works and afterwards.
         seen_metadata: how much metadata of one agent is remembered, to drop repeats.
-        past_updates: how many live updates of one agent are kept for a page that is reloaded;
-            the oldest go first.
+        past_updates, past_bytes: the live updates of one agent that are kept for a page that is
+            reloaded; the oldest go first.
         outbox_bytes: what waits for one router, or to be proven read by it; at the bound live
             updates are refused, and the program must wait.
+        router_limit: the largest packet that is sent; it must be below every router's own limit
+            of a frame, or that router closes the connection at each attempt.
         frame_limit: the largest frame that is read.
     """
 
@@ -84,9 +87,12 @@ class BackendOptions:
     first_poll: float = 0.3
     poll: float = 4.0
     seen_updates: int = 10_000
+    seen_after_end: int = 100
     seen_metadata: int = 100
     past_updates: int = 10_000
+    past_bytes: int = 1 << 20
     outbox_bytes: int = 16 << 20
+    router_limit: int = (4 << 20) - (64 << 10)
     frame_limit: int = 16 << 20
 
 

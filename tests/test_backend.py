@@ -31,8 +31,9 @@ from statecore.backend_events import (
 )
 from statecore.effects import CancelTimer, Count, Ping, Send, SetTimer
 from statecore.envelope import encode_envelope
+from statecore.errors import LocalProtocolError
 from statecore.events import Closed, Frame, Opened, Ponged, Request, Route, TimerFired
-from statecore.settings import BackendOptions
+from statecore.settings import BackendOptions, RouterOptions
 from statecore.status import Status
 from statecore.worker_pool import SENTENCES, FailureReason
 
@@ -316,6 +317,17 @@ def test_a_registration_that_cannot_be_read_is_answered_all_the_same(data: objec
     effects = said(wire.packet("register_agent", "q1", data))
     assert effects[0] == refusal("q1", FailureReason.UNREADABLE)
     assert [type(effect) for effect in effects[1:]] == [Count, WorkerRefused, Count, Refused]
+
+
+def test_a_request_id_that_fills_an_answer_is_refused() -> None:
+    wire = Wire()
+    long = "q" * 1_025
+    provider = {"worker_name": "ann", **REGISTRATION}
+    data = {"request_id": long, "provider_data": provider}
+    answered = said(wire.packet("register_agent", "q1", data))
+    assert answered[0] == refusal("q1", FailureReason.UNREADABLE)
+    count, refused = wire.packet("register_agent", long, data)
+    assert (count.name, refused.error_type) == ("refused", "wrong-type")
 
 
 def test_a_lone_surrogate_in_a_registration_is_taken() -> None:
@@ -659,12 +671,41 @@ def test_the_memory_of_update_ids_is_bounded() -> None:
     assert list(agent.seen) == ["c", "a"]
 
 
-def test_live_updates_after_the_end_are_refused() -> None:
+def test_long_update_ids_are_remembered_by_a_digest() -> None:
     wire = Wire()
     wire.register("ann")
+    long = "\ud83d" + "x" * 100_000  # half an emoji: a browser can send it
+    ids = ["y" * 64, "y" * 65, long]
+    for update_id in ids:
+        (arrived,) = wire.packet("mephisto_bound_live_update", "1", {"update_id": update_id})
+        assert arrived.update_id == update_id  # the author gets it whole
+    for update_id in ids:
+        (count,) = wire.packet("mephisto_bound_live_update", "1", {"update_id": update_id})
+        assert count == Count("repeated", "mephisto_bound_live_update")
+    agent = wire.core.agent("1")
+    assert agent is not None
+    assert [len(name) for name in agent.seen] == [64, 65, 65]
+    # Whoever sends a digest as an id has sent another id.
+    digest = list(agent.seen)[1]
+    (arrived,) = wire.packet("mephisto_bound_live_update", "1", {"update_id": digest})
+    assert arrived.update_id == digest
+
+
+def test_live_updates_after_the_end_are_refused_and_repeats_of_earlier_ones_counted() -> None:
+    wire = Wire(BackendOptions(seen_after_end=2))
+    wire.register("ann")
+    for update_id in "abc":
+        wire.packet("mephisto_bound_live_update", "1", {"update_id": update_id})
     wire.packet("submit_unit", "1", {})
-    (_, refused) = wire.packet("mephisto_bound_live_update", "1", {"update_id": "u"})
-    assert refused.error_type == "illegal-in-state"
+    for update_id in "bc":
+        (count,) = wire.packet("mephisto_bound_live_update", "1", {"update_id": update_id})
+        assert count == Count("repeated", "mephisto_bound_live_update")
+    for update in ({"update_id": "a"}, {"update_id": "new"}, {}):
+        (_, refused) = wire.packet("mephisto_bound_live_update", "1", update)
+        assert refused.error_type == "illegal-in-state"
+    agent = wire.core.agent("1")
+    assert agent is not None
+    assert list(agent.seen) == ["b", "c"]
 
 
 def test_a_reload_gets_the_updates_that_were_sent() -> None:
@@ -687,6 +728,74 @@ def test_past_updates_are_bounded_and_gone_at_the_end() -> None:
     assert data == {"n": 1, "past_live_updates": [{"update_id": "u1"}, {"update_id": "u2"}]}
     wire.packet("submit_unit", "1", {})
     assert said(wire.register("ann"))[0][2]["init_task_data"] == {"n": 1}
+
+
+def past_ids(effects: list[Any]) -> list[str]:
+    """The ids of the past updates in an agent_details."""
+    past = said(effects)[0][2]["init_task_data"]["past_live_updates"]
+    return [update["update_id"] for update in past]
+
+
+def test_past_updates_are_bounded_by_their_bytes_too() -> None:
+    wire = Wire(BackendOptions(past_bytes=1_000))
+    wire.register("ann")
+    for number in range(9):
+        wire.take(SendUpdate("1", raw({"text": "x" * 300}), f"u{number}"))
+    assert past_ids(wire.register("ann")) == ["u6", "u7", "u8"]
+    agent = wire.core.agent("1")
+    assert agent is not None
+    assert agent.past_bytes == sum(len(bytes(update)) for update in agent.past) <= 1_000
+    # One that is larger on its own is sent all the same, and leaves nothing.
+    wire.take(SendUpdate("1", raw({"text": "x" * 1_000}), "big"))
+    assert (len(agent.past), agent.past_bytes) == (0, 0)
+    wire.take(SendUpdate("1", raw({}), "small"))
+    assert past_ids(wire.register("ann")) == ["small"]
+    wire.packet("submit_unit", "1", {})
+    assert (len(agent.past), agent.past_bytes) == (0, 0)
+
+
+def test_no_packet_is_larger_than_a_router_takes() -> None:
+    """A router closes the connection above its limit, and the packet would be sent again for ever."""
+    options = BackendOptions(is_live=True, router_limit=20_000, past_bytes=1 << 20)
+    wire = Wire(options, units=0)
+    most = 20_000 - (16 << 10)
+    too_much = raw({"n": "x" * (most - len('{"n":""}') + 1)})
+    for event in (
+        AddAssignment("big", too_much),
+        AddAssignment("big", raw({}), 2, (raw({}), too_much)),
+    ):
+        (_, refused) = wire.take(event)
+        assert refused.error_type == "bad-assignment"
+        assert f"its data has {most + 1:,} bytes" in refused.text
+    assert wire.take(AddAssignment("fits", raw({"n": "x" * (most - 1_000)}))) == []
+    wire.register("ann")
+    (_, refused) = wire.take(SendUpdate("1", raw({"text": "x" * 20_000}), "u"))
+    assert refused.error_type == "too-large"
+    assert "at most 20,000 bytes" in refused.text
+    (sent,) = wire.take(SendUpdate("1", raw({"text": "x" * 19_000}), "long"))
+    assert len(encode_envelope(sent.packet)) <= 20_000
+    for number in range(20):
+        wire.take(SendUpdate("1", raw({"text": "x" * 100}), f"u{number}"))
+    answer = wire.register("ann")
+    assert past_ids(answer) == [f"u{number}" for number in range(13, 20)]
+    assert len(encode_envelope(answer[0].packet)) <= 20_000
+
+
+def test_a_chat_of_any_length_fits_the_router() -> None:
+    wire = Wire(LIVE)
+    wire.register("ann")
+    for number in range(2_200):
+        # Without pings, what was sent counts as read: the outbox never fills.
+        wire.core.receive(SendUpdate("1", raw({"text": "x" * 2_000}), f"u{number}"))
+    answer = wire.register("ann")
+    assert past_ids(answer)[-1] == "u2199"
+    assert len(encode_envelope(answer[0].packet)) < RouterOptions().frame_limit
+    assert BackendOptions().router_limit < RouterOptions().frame_limit
+
+
+def test_onboarding_data_that_no_router_takes_is_refused_at_once() -> None:
+    with pytest.raises(LocalProtocolError, match="onboarding_data has 5,000,000 bytes"):
+        BackendCore(BackendOptions(onboarding_data=b'"' + b"x" * 4_999_998 + b'"'))
 
 
 def test_an_update_keeps_what_the_author_wrote() -> None:
