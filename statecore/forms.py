@@ -3,8 +3,8 @@
 1. What the page sent as its data stays the bytes that came.
 2. A multipart form's values are texts: the JSON that some of them hold is scanned like any other, and
    a timestamp among them becomes a number.
-3. Upstream's core closes its connection when it fails on a packet, so what it needs of each body is
-   asked for here: the names of a worker, the texts of tips and feedback, files that were uploaded.
+3. A packet on which upstream's core fails is lost, so what it needs of each body is asked for here:
+   the names of a worker, the texts of tips and feedback, files that were uploaded.
 """
 
 from __future__ import annotations

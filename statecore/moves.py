@@ -2,8 +2,8 @@
 
 1. After every move, what was held is tried again and an end is remembered (``after_move``).
 2. A live update is forwarded, held or refused as the table says for the agent's state.
-3. Nothing is sent about an agent that only a page has named: upstream's core closes its connection on
-   a packet about an agent that it does not know (docs/protocol.md, "The core"). Live updates and work
+3. Nothing is sent about an agent that only a page has named: upstream's core drops a packet about an
+   agent that it does not know (docs/protocol.md, "The core"). Live updates and work
    of such an agent wait until the core speaks of it, and so does the POST when the core is there.
 4. What is held has its room in the outbox, so it can always be forwarded.
 """
