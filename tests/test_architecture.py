@@ -97,7 +97,7 @@ IDS = [str(path.relative_to(ROOT)) for path in ALL]
 )
 def test_the_engine_imports_what_is_pure(path: Path) -> None:
     if path.name == "__main__.py":  # `python -m statecore` is the command line
-        assert list(imported(path)) == ["statecore.adapters.cli.main"]
+        assert list(imported(path)) == ["statecore.adapters.entry.main"]
         return
     names = list(imported(path))
     assert {name.partition(".")[0] for name in names} <= ENGINE

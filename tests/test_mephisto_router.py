@@ -87,8 +87,8 @@ def test_copied_folder_runs_the_router_with_the_interpreter_that_wrote_it(tmp_pa
         assert answer.json() == {"mephisto_task_version": "2.0.3"}
         content = b"a worker's file"
         upload = httpx.post(
-            f"{url}/log_error",
-            data={"error_data": "{}"},
+            f"{url}/submit_task",
+            data={"USED_AGENT_ID": "a1", "final_data": "{}"},
             files={"f": ("statecore-test.txt", content)},
         )
         assert upload.status_code == 200
