@@ -21,7 +21,7 @@ from statecore.backend_events import (
     WorkerRefused,
 )
 from statecore.backend_moves import Backend
-from statecore.backend_state import Asked, BackendAgent
+from statecore.backend_state import Asked, BackendAgent, short_name
 from statecore.effects import Count
 from statecore.errors import LocalProtocolError
 from statecore.lifecycle import Trigger
@@ -34,25 +34,37 @@ __all__ = ["judge_onboarding", "refuse_worker", "register", "submit_onboarding"]
 def register(backend: Backend, worker_name: str, registration: str, asked: Asked) -> None:
     """A worker asks for an agent: the one that it has, or a new one, or the reason why not."""
     known = backend.state.registered(worker_name, registration)
-    # An onboarding that ended without a unit is begun anew: nothing of worth is lost with it.
-    if known is not None and (known.assignment is not None or not known.is_final):
+    request = Asked(short_name(asked.request_id), asked.connection)
+    reason = backend.state.refused.get(request)
+    if reason is None and known is not None and request == known.registered_by:
+        reason = known.outcome if known.state == State.FAILED else None
+    if reason is not None:  # a router that sends twice gets the same answer twice
+        refuse_worker(backend, asked, worker_name, FailureReason(reason))
+        return
+    # An onboarding that ended without a unit is begun anew, by whoever asks again: nothing of worth
+    # is lost with it. The same request once more is not asking again.
+    if known is not None and (
+        known.assignment is not None or not known.is_final or request == known.registered_by
+    ):
         known.connection = asked.connection
+        known.registered_by = request
         backend.answer(known, asked)
         backend.tell_status(known)
         return
     worker = backend.pool.worker(worker_name)
     found = _seat_for(backend, worker)
     if isinstance(found, FailureReason):
+        backend.state.remember_refusal(request, found, backend.options.seen_refusals)
         refuse_worker(backend, asked, worker_name, found)
         return
     backend.pool.enter(worker)
     if backend.options.needs_onboarding and not worker.has_passed:
-        agent = backend.state.add_onboarding(worker_name, registration, asked.connection)
+        agent = backend.state.add_onboarding(worker_name, registration, request)
         agent.fire(Trigger.DETAILS_ONBOARDING)
         backend.answer(agent, asked)
         backend.push(agent, Status.ONBOARDING)
         return
-    agent = backend.state.add_agent(worker_name, registration, asked.connection)
+    agent = backend.state.add_agent(worker_name, registration, request)
     _take_seat(backend, agent, worker, *found)
     backend.answer(agent, asked)
     _begin(backend, agent, found[0])

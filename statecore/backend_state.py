@@ -53,6 +53,7 @@ class BackendAgent:
         worker: the worker's name.
         registration: its registration id; with the worker's name, what a reload is known by.
         connection: the channel that it came by last; what is for its page goes there.
+        registered_by: the request that its registration was answered to last.
         assignment, seat: its unit; no assignment while it is in the onboarding.
         state: the machine's state; only ``fire`` changes it.
         outcome: its status on the wire, or a failure's reason.
@@ -68,6 +69,7 @@ class BackendAgent:
     worker: str
     registration: str
     connection: str
+    registered_by: Asked
     assignment: str | None = None
     seat: int = 0
     state: str = State.CONNECTING.value
@@ -124,6 +126,7 @@ class BackendAgent:
             self.worker,
             self.registration,
             self.connection,
+            (rename(f"request {self.registered_by.request_id}"), self.registered_by.connection),
             self.assignment,
             self.seat,
             self.state,
@@ -145,6 +148,7 @@ class BackendState:
         agents: by their current ids.
         aliases: former ids, each with the current one.
         registrations: (worker's name, registration id) -> current agent id.
+        refused: registrations that got no agent, the oldest first, each with the reason.
         units_named, onboardings_named: how many ids were given; ids count from 1.
     """
 
@@ -152,6 +156,7 @@ class BackendState:
     agents: dict[str, BackendAgent] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
     registrations: dict[tuple[str, str], str] = field(default_factory=dict)
+    refused: dict[Asked, str] = field(default_factory=dict)
     pool: WorkerPool = field(default_factory=WorkerPool)
     units_named: int = 0
     onboardings_named: int = 0
@@ -168,15 +173,21 @@ class BackendState:
         """The agent that this registration got last."""
         return self.agents.get(self.registrations.get((worker, registration), ""))
 
-    def add_onboarding(self, worker: str, registration: str, connection: str) -> BackendAgent:
+    def remember_refusal(self, request: Asked, reason: str, most: int) -> None:
+        """Keep the answer to a registration for its copies, and the answers to the last so many."""
+        self.refused[request] = reason
+        if len(self.refused) > most:
+            del self.refused[next(iter(self.refused))]
+
+    def add_onboarding(self, worker: str, registration: str, request: Asked) -> BackendAgent:
         """A new agent in the onboarding."""
         self.onboardings_named += 1
-        return self._add(f"onboarding_{self.onboardings_named}", worker, registration, connection)
+        return self._add(f"onboarding_{self.onboardings_named}", worker, registration, request)
 
-    def add_agent(self, worker: str, registration: str, connection: str) -> BackendAgent:
+    def add_agent(self, worker: str, registration: str, request: Asked) -> BackendAgent:
         """A new agent that needs no onboarding."""
         self.units_named += 1
-        return self._add(str(self.units_named), worker, registration, connection)
+        return self._add(str(self.units_named), worker, registration, request)
 
     def rename(self, agent: BackendAgent) -> None:
         """The onboarding is passed: one life, carried on under a new id."""
@@ -195,11 +206,15 @@ class BackendState:
             agents={name: agent.copy() for name, agent in self.agents.items()},
             aliases=self.aliases.copy(),
             registrations=self.registrations.copy(),
+            refused=self.refused.copy(),
             pool=self.pool.copy(),
         )
 
     def key(self) -> Hashable:
-        """Canonical and hashable: ids renumbered by first appearance, no counters."""
+        """Canonical and hashable: ids renumbered by first appearance, no counters.
+
+        Without ``refused``: only the copy of a request meets it, and gets what the first one got.
+        """
         rename = Renamer()
         return (
             tuple(
@@ -211,8 +226,8 @@ class BackendState:
             self.pool.key(rename),
         )
 
-    def _add(self, agent_id: str, worker: str, registration: str, connection: str) -> BackendAgent:
-        agent = BackendAgent(agent_id, worker, registration, connection)
+    def _add(self, agent_id: str, worker: str, registration: str, request: Asked) -> BackendAgent:
+        agent = BackendAgent(agent_id, worker, registration, request.connection, request)
         self.agents[agent_id] = agent
         self.registrations[worker, registration] = agent_id
         return agent

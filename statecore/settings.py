@@ -69,6 +69,8 @@ class BackendOptions:
         seen_updates, seen_after_end: how many update ids of one agent are remembered, to drop
             repeats, while it works and afterwards.
         seen_metadata: how much metadata of one agent is remembered, to drop repeats.
+        seen_refusals: how many registrations without success are remembered, so that a router's
+            copy of one gets the same answer.
         past_updates, past_bytes: the live updates of one agent that are kept for a page that is
             reloaded; the oldest go first.
         outbox_bytes: what waits for one router, or to be proven read by it; at the bound live
@@ -89,6 +91,7 @@ class BackendOptions:
     seen_updates: int = 10_000
     seen_after_end: int = 100
     seen_metadata: int = 100
+    seen_refusals: int = 1_000
     past_updates: int = 10_000
     past_bytes: int = 1 << 20
     outbox_bytes: int = 16 << 20

@@ -429,6 +429,44 @@ def test_a_worker_who_left_unjudged_gets_a_new_onboarding() -> None:
     assert said(wire.register("ann"))[0] == details("q2", "onboarding_2", "1", {"quiz": 1})
 
 
+def test_a_registration_that_a_router_sends_twice_begins_nothing_anew() -> None:
+    """Upstream's router sends each packet again half a second later; anything may lie in between."""
+    wire = Wire(QUIZ)
+
+    def again() -> list[Any]:
+        wire.requests -= 1
+        return said(wire.register("ann"))
+
+    wire.register("ann")
+    wire.packet("return_statuses", "mephisto", {"onboarding_1": "disconnect"})
+    assert again() == [
+        details("q1", "onboarding_1", "1", {"quiz": 1}, status="disconnect"),
+        status("onboarding_1", "disconnect"),
+    ]
+    # A reload is another request, and does begin anew; so does it after a verdict that failed.
+    assert said(wire.register("ann"))[0] == details("q2", "onboarding_2", "1", {"quiz": 1})
+    wire.onboard("onboarding_2", {})
+    wire.take(JudgeOnboarding("onboarding_2", None))
+    wire.requests -= 1
+    assert again()[0] == refusal("q2", FailureReason.NOT_JUDGED)
+    wire.requests += 1
+    assert said(wire.register("ann"))[0] == details("q4", "onboarding_3", "1", {"quiz": 1})
+    assert wire.core.agent("onboarding_4") is None
+
+
+def test_a_refusal_that_a_router_asks_for_twice_takes_no_unit() -> None:
+    wire = Wire(BackendOptions(seen_refusals=1), units=0)
+    wire.register("ann")
+    wire.take(AddAssignment("more", raw({})))
+    wire.requests -= 1
+    assert said(wire.register("ann"))[0] == refusal("q1", FailureReason.NOTHING_AVAILABLE)
+    copied = wire.core.copy()
+    assert copied.state.refused == wire.core.state.refused
+    assert said(wire.register("ann"))[0] == details("q2", "1", "1", {})
+    wire.register("bob")
+    assert [request.request_id for request in wire.core.state.refused] == ["q3"]
+
+
 def test_an_onboarding_that_nobody_knows_is_answered() -> None:
     wire = Wire(QUIZ)
     assert refusal("q1", FailureReason.SESSION_GONE) in said(wire.onboard("onboarding_9", {}))
