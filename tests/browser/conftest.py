@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from chromium import chromium
 from interop.processes import Process
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from .line import Line, line_to
 from .window import DESKTOP, Look, Window
 
 PATIENCE_MS = 20_000
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--force-color-profile=srgb",
-]
 LISTENS = "listening on "
 
 
@@ -62,15 +53,9 @@ class OpenWindow:
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """The system's Chromium; nothing is ever downloaded."""
-    path = shutil.which("chromium") or shutil.which("google-chrome")
-    assert path is not None, "no chromium on PATH (Debian and Ubuntu: apt-get install chromium)"
-    with sync_playwright() as playwright:
-        expect.set_options(timeout=PATIENCE_MS)
-        browser = playwright.chromium.launch(executable_path=path, headless=True, args=FLAGS)
-        try:
-            yield browser
-        finally:
-            browser.close()
+    expect.set_options(timeout=PATIENCE_MS)
+    with chromium(["--force-color-profile=srgb"]) as browser:
+        yield browser
 
 
 @contextmanager

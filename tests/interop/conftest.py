@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from chromium import chromium
 from playwright.sync_api import Browser
 
 from . import npm_page
@@ -144,7 +145,7 @@ def bundle_of(upstream: Environment, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with npm_page.chromium() as running:
+    with chromium() as running:
         yield running
 
 

@@ -4,26 +4,17 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect
 
 from .processes import PATIENCE
 
-__all__ = ["NpmPage", "bundle", "chromium", "write_page"]
+__all__ = ["NpmPage", "bundle", "write_page"]
 
 PAGES = Path(__file__).resolve().parent / "pages"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 def bundle(page: str, modules: Path, target: Path) -> Path:
@@ -46,19 +37,6 @@ def write_page(bundle: Path, mephisto: Path, static: Path) -> None:
     shutil.copy(bundle, static / "bundle.js")
     config = {"mephisto_task_version": "2.0.3"}
     (static / "task_config.json").write_text(json.dumps(config), encoding="utf-8")
-
-
-@contextmanager
-def chromium() -> Iterator[Browser]:
-    """Run the system's Chromium; nothing is ever downloaded."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    assert path is not None, "no chromium on PATH (Debian and Ubuntu: apt-get install chromium)"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, headless=True, args=FLAGS)
-        try:
-            yield browser
-        finally:
-            browser.close()
 
 
 class NpmPage:
