@@ -12,20 +12,20 @@ import importlib.util
 import os
 import signal
 import socket
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
 import anyio
 import uvicorn
-from anyio.abc import TaskStatus
+from anyio.abc import TaskGroup, TaskStatus
 from starlette.types import ASGIApp
 
 from statecore.adapters.asgi import StatecoreApp
 from statecore.adapters.uvicorn_websocket import PingableWebSocket
 
-__all__ = ["ServeError", "ServerOptions", "bind", "run", "serve"]
+__all__ = ["ServeError", "ServerOptions", "bind", "run", "run_until_signal", "serve"]
 
 _BACKLOG = 2_048
 # An address of a family that this machine is not set up for is no reason not to listen on others.
@@ -68,6 +68,24 @@ def run(app: ASGIApp, routers: Sequence[StatecoreApp], options: ServerOptions) -
         partial(_run, app, routers, options, sockets),
         backend_options={"use_uvloop": importlib.util.find_spec("uvloop") is not None},
     )
+
+
+async def run_until_signal(start: Callable[[TaskGroup], Awaitable[None]]) -> None:
+    """Run what ``start`` starts in the group that it is given; SIGTERM or SIGINT cancels it."""
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with anyio.create_task_group() as group:
+            running = anyio.CancelScope()
+
+            async def stop() -> None:
+                # Received to the very end, so that a second Ctrl-C does not cut the end short.
+                async for _ in signals:
+                    running.cancel()
+
+            group.start_soon(stop)
+            with running:
+                async with anyio.create_task_group() as started:
+                    await start(started)
+            group.cancel_scope.cancel()
 
 
 async def serve(
@@ -179,21 +197,11 @@ async def _run(
     options: ServerOptions,
     sockets: Sequence[socket.socket],
 ) -> None:
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with anyio.create_task_group() as group:
-            serving = anyio.CancelScope()
+    async def start(group: TaskGroup) -> None:
+        url = await group.start(serve, app, routers, options, sockets)
+        print(f"listening on {url}", flush=True)
 
-            async def stop() -> None:
-                # Received to the very end, so that a second Ctrl-C does not cut the end short.
-                async for _ in signals:
-                    serving.cancel()
-
-            group.start_soon(stop)
-            with serving:
-                async with anyio.create_task_group() as servers:
-                    url = await servers.start(serve, app, routers, options, sockets)
-                    print(f"listening on {url}", flush=True)
-            group.cancel_scope.cancel()
+    await run_until_signal(start)
 
 
 def _config(app: ASGIApp, options: ServerOptions) -> uvicorn.Config:

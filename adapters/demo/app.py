@@ -11,7 +11,6 @@ import json
 import logging
 import secrets
 import shutil
-import signal
 import socket
 import tempfile
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 import anyio
-from anyio.abc import TaskStatus
+from anyio.abc import TaskGroup, TaskStatus
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse
@@ -31,7 +30,7 @@ from statecore.adapters.asgi import StatecoreApp
 from statecore.adapters.demo.chat import chat
 from statecore.adapters.demo.label import label
 from statecore.adapters.driver import Driver
-from statecore.adapters.serve import ServerOptions, bind, serve
+from statecore.adapters.serve import ServerOptions, bind, run_until_signal, serve
 from statecore.adapters.task import LiveTask, StaticTask
 from statecore.adapters.task_server import TaskServer
 from statecore.router import RouterCore
@@ -110,27 +109,17 @@ def run_demo(host: str, port: int, options: RouterOptions | None = None) -> None
     sockets = bind(host, port)
     with tempfile.TemporaryDirectory(prefix="statecore-demo-") as folder:
         anyio.run(
-            partial(_until_signal, Demo(Path(folder), options), host, sockets),
+            partial(_run, Demo(Path(folder), options), host, sockets),
             backend_options={"use_uvloop": importlib.util.find_spec("uvloop") is not None},
         )
 
 
-async def _until_signal(demo: Demo, host: str, sockets: Sequence[socket.socket]) -> None:
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with anyio.create_task_group() as group:
-            running = anyio.CancelScope()
+async def _run(demo: Demo, host: str, sockets: Sequence[socket.socket]) -> None:
+    async def start(group: TaskGroup) -> None:
+        url = await group.start(demo.run, ServerOptions(host=host), sockets)
+        _print_links(_reachable(url))
 
-            async def stop() -> None:
-                # Received to the very end, so that a second Ctrl-C does not cut the end short.
-                async for _ in signals:
-                    running.cancel()
-
-            group.start_soon(stop)
-            with running:
-                async with anyio.create_task_group() as servers:
-                    url = await servers.start(demo.run, ServerOptions(host=host), sockets)
-                    _print_links(_reachable(url))
-            group.cancel_scope.cancel()
+    await run_until_signal(start)
 
 
 def _print_links(url: str) -> None:
