@@ -91,8 +91,10 @@ def core_gone(router: RouterState, out: list[Effect]) -> None:
     router.core = None
     router.outbox.disconnect()
     for seat in router.seats:
-        # The report may be lost with the connection; a submission still wins until it is repeated.
+        # The last report may be lost with the connection: a submission wins until it is repeated,
+        # and an agent that the core left without a status has two polls again.
         seat.told = seat.told and seat.core_knows_the_end
+        seat.polls = 0
     unsent = router.outbox.unsent()
     for pending in list(router.requests):
         if pending.kind == PacketType.REGISTER_AGENT and pending.id not in unsent:

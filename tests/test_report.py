@@ -157,3 +157,14 @@ def test_disconnect_counts_as_told_only_while_the_connection_of_its_report_lives
     assert reported(core) == {"1": "in task"}
     core.receive(status("1", "disconnect"))  # it had read the report after all
     assert seat(core).state == "disconnected"
+
+
+def test_unknown_agent_has_its_two_polls_on_one_connection() -> None:
+    """A report that went down with the connection was not left unanswered."""
+    core = router(held_polls=2)
+    page(core, "5")
+    for _ in range(3):
+        assert reported(core) == reported(core) == {"5": "none"}
+        core.receive(Closed("core"))
+        alive_core(core)
+    assert core.agent("5") is not None
