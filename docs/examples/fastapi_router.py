@@ -105,7 +105,7 @@ def make_app(
     # POSTs: one request to the core, and its one reply as it is.
     async def ask(asked: Asked) -> Response:
         reply = await driver.request(asked)
-        if reply.status_code >= 300:
+        if reply.status_code >= 300 or not reply.kept:
             await forget_uploads(asked)
         content = reply.body if isinstance(reply.body, bytes) else driver.encode(reply.body)
         headers = {} if reply.retry_after is None else {"Retry-After": str(reply.retry_after)}

@@ -138,6 +138,23 @@ async def test_uploads_of_a_refused_form_are_not_kept(router: Router, core: Core
     assert await core.came() == []
 
 
+async def test_uploads_of_a_second_submission_are_not_kept(router: Router, core: Core) -> None:
+    """Nothing grows by what goes no further: the second gets its 2xx, its files are forgotten."""
+    await router.register(core, "1")
+    for content in (b"first", b"second"):
+        parts: list[tuple[str, Any]] = [
+            ("USED_AGENT_ID", (None, "1")),
+            ("f", ("a.txt", content, "text/plain")),
+        ]
+        response = await router.http.post("/submit_task", files=parts)
+        assert response.status_code == 200, response.text
+    (stored,) = router.folders.uploads.iterdir()
+    assert stored.read_bytes() == b"first"
+    (entry,) = (await core.receive("submit_unit")).data["files"]
+    assert entry["filename"] == stored.name
+    assert await core.came() == []
+
+
 DOTS = ("..", "%2e%2e", ".%2E", "..%00", "%c0%ae%c0%ae")
 OUTSIDE = [
     *(f"/{dots}/secret.txt" for dots in DOTS),
