@@ -166,7 +166,7 @@ class Agent:
             The update's id.
 
         Raises:
-            TaskError: the message is not JSON.
+            TaskError: the message is not JSON, or larger than a router takes.
         """
         data = encode(message, f"the message for agent {self.agent_id}")
         return await self._post.send(self.agent_id, data, update_id)

@@ -52,7 +52,9 @@ from statecore.backend_events import (
     UpdateArrived,
     WorkerRefused,
 )
+from statecore.backend_moves import init_data_limit
 from statecore.envelope import is_object
+from statecore.errors import LocalProtocolError
 from statecore.status import Status
 
 __all__ = ["TaskServer", "run_task"]
@@ -84,7 +86,11 @@ class TaskServer:
         make_channel: Callable[..., Channel] = Channel,
     ) -> None:
         self.task = task
-        self.core = BackendCore(task.options)
+        try:
+            self.core = BackendCore(task.options)
+        except LocalProtocolError as error:
+            raise TaskError(f"task {task.name!r}: {error}") from None
+        self._refusal: str | None = None
         self.driver = Driver(self.core, on_effect=self._perform, stamp="server_timestamp")
         channels = [make_channel(self.driver, url, token=token) for url in routers]
         self._channels = {channel.name: channel for channel in channels}
@@ -111,13 +117,21 @@ class TaskServer:
     # What the author's functions do (task.Post) ------------------------------------------------
 
     async def send(self, agent_id: str, data: msgspec.Raw, update_id: str | None) -> str:
-        """Send a live update, when there is room for it."""
+        """Send a live update, when there is room for it.
+
+        Raises:
+            TaskError: it is larger than a router takes.
+        """
         while not self.core.has_room(agent_id):
             agent = self.core.agent(agent_id)
             assert agent is not None
             await self._channels[agent.connection].changed()
         update_id = update_id or self._new_id()
+        self._refusal = None
+        # Authors' functions run in tasks of their own, so the core answers at once.
         self.driver.receive(SendUpdate(agent_id, data, update_id))
+        if self._refusal is not None:
+            raise TaskError(self._refusal)
         return update_id
 
     def end(self, agent_id: str, status: str, *, reuse: bool) -> None:
@@ -158,6 +172,7 @@ class TaskServer:
                     "task %s: %s reports: %s", self.task.name, subject, bytes(data)[:2_000].decode()
                 )
             case Refused(source=source, text=text):
+                self._refusal = text
                 logger.warning("task %s: refused from %s: %s", self.task.name, source, text)
             case _:
                 raise TypeError(f"the core's effect {effect!r} is not known here")
@@ -264,12 +279,18 @@ class TaskServer:
 
     def _draw(self, count: int) -> None:
         """Offer so many more units or assignments, as long as there are any."""
+        limit = init_data_limit(self.core.options)
         for number, data in itertools.islice(self._work, count):
             raw = encode(data, f"number {number} of task {self.task.name!r}")
             if self.task.is_live and not is_object(raw):
                 raise TaskError(
                     f"number {number} of task {self.task.name!r} is {data!r}; "
                     "expected: a dict, because a live page also gets its past updates in it"
+                )
+            if len(bytes(raw)) > limit:
+                raise TaskError(
+                    f"number {number} of task {self.task.name!r} has {len(bytes(raw)):,} bytes; "
+                    f"expected: at most {limit:,}, which a router takes"
                 )
             self.driver.receive(AddAssignment(str(number), raw, self.task.seats_each))
 

@@ -432,13 +432,51 @@ async def test_what_pages_and_routers_report_is_logged(
         (StaticTask(name="t", units=[1, float("nan")]), "number 2 of task 't' is not JSON"),
         (LiveTask(name="t", assignments=["tea"], run=chat), "expected: a dict"),  # type: ignore[list-item]
         (StaticTask(name="t", units=[], onboarding_data=b""), "onboarding_data of task 't'"),
+        (
+            StaticTask(name="t", units=["x" * 5_000_000]),
+            "number 1 of task 't' has 5,000,002 bytes",
+        ),
+        (
+            StaticTask(name="t", units=[], onboarding_data="x" * 5_000_000),
+            "task 't': onboarding_data has 5,000,002 bytes",
+        ),
     ],
 )
-async def test_data_that_is_not_json_is_refused_at_once(
+async def test_data_that_no_page_can_get_is_refused_at_once(
     task: StaticTask | LiveTask, words: str
 ) -> None:
     with pytest.raises(TaskError, match=words):
         TaskServer(task, [])
+
+
+async def test_a_unit_that_is_too_large_later_ends_the_work_and_says_so(
+    router: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    task = StaticTask(name="t", units=[1, "x" * 5_000_000, 3], ahead=1)
+    async with serving(task, router), worker(router, "ann", live=False) as ann:
+        assert ann.init_data == 1
+    assert "no more work is offered" in caplog.text
+    assert "number 2 of task 't' has 5,000,002 bytes" in caplog.text
+
+
+async def test_a_message_that_no_router_takes_is_an_error_of_its_author(router: str) -> None:
+    said = Collected()
+
+    async def run(unit: Unit) -> None:
+        try:
+            await unit.send({"text": "x" * 5_000_000})
+        except TaskError as error:
+            said(str(error))
+        await unit.send({"text": "short"})
+
+    async with (
+        serving(StaticTask(name="t", units=[{}], run=run), router),
+        worker(router, "ann") as ann,
+    ):
+        assert (await ann.receive_update())["text"] == "short"
+    (text,) = said.items
+    assert "the update for agent 1 is too large: 5,0" in text
+    assert "expected: at most 4,128,768 bytes" in text
 
 
 async def test_data_that_breaks_later_offers_no_more_work(
