@@ -55,9 +55,7 @@ def details(request_id: str, agent_id: str | None, reason: str | None = None) ->
 
 
 def router_app(options: RouterOptions | None = None, **app_options: Any) -> StatecoreApp:
-    return StatecoreApp(
-        Driver(RouterCore(options), wall_clock=lambda: 1_234.5), **app_options
-    )
+    return StatecoreApp(Driver(RouterCore(options), wall_clock=lambda: 1_234.5), **app_options)
 
 
 class AppTransport(httpx.AsyncBaseTransport):

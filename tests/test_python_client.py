@@ -60,7 +60,9 @@ async def test_a_worker_talks_and_hands_in(router: str) -> None:
             await core.status("1", "approved")
             await worker.wait_until(lambda it: it.outcome == "approved")
             await worker.submit_metadata({"tips": {"header": "h", "text": "t"}})
-            assert (await core.receive("submit_metadata"))["data"] == {"tips": {"header": "h", "text": "t"}}
+            assert (await core.receive("submit_metadata"))["data"] == {
+                "tips": {"header": "h", "text": "t"}
+            }
             await worker.report_error({"text": "odd"})
             assert (await core.receive("log_error"))["subject_id"] == "1"
 
