@@ -159,11 +159,11 @@ def test_by_hand_fires_timers_when_they_are_due_and_not_when_they_were_cancelled
     assert hand.tick() > 1.0
     agent = hand.core.agent("1")
     assert agent is not None
-    assert agent.state == "connecting"
+    assert agent.link == "up"
     hand.receive(Closed("page-2"))
     clock.now += 1.0
     hand.tick()
-    assert agent.state == "disconnected"
+    assert agent.link == "dead"
 
 
 def test_by_hand_answers_a_post_that_waited_to_its_limit() -> None:
