@@ -306,3 +306,19 @@ async def test_registration_that_is_one_too_many_is_told_so(router: Router, core
     answers = [await post.details() for post in asking]
     assert {answer["agent_id"] for answer in answers} == {"0", "1", "2"}
     await router.register(core, "3", "hit-3")
+
+
+@with_options(held_updates=3)
+async def test_update_that_is_one_too_many_in_the_waiting_room_is_refused(
+    router: Router, core: Core
+) -> None:
+    """S8: what is held for a task that has not started is bounded, and the rest is told so."""
+    page = await router.seated(core, "1", "waiting")
+    for number in range(5):
+        await page.say({"update_id": number})
+    refused = [packet.data["error_type"] for packet in await page.came()]
+    assert refused == ["too-early", "too-early"]
+    await core.status("1", "in task")
+    got = [(await core.receive("mephisto_bound_live_update")).data for _ in range(3)]
+    assert got == [{"update_id": number} for number in range(3)]
+    assert await core.came() == []
