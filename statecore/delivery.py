@@ -267,9 +267,10 @@ class Outbox(_Flow):
         return len(self.waiting) < before
 
     def forget(self, agent_id: str) -> None:
-        """Nothing about this agent may be sent any more: its id is somebody else's now."""
+        """Nothing about this agent may be sent any more: its id is nobody's or somebody else's now."""
         self.handled(("agent", agent_id))
-        self._keep(lambda packet: _asks(packet, packet.subject_id) or packet.subject_id != agent_id)
+        others = (PacketType.REGISTER_AGENT, PacketType.LOG_ERROR)  # no agent is needed for these
+        self._keep(lambda packet: packet.packet_type in others or packet.subject_id != agent_id)
 
     def _keep(self, stays: Callable[[Envelope], bool]) -> None:
         for entries in (self.waiting, self.sent):

@@ -97,7 +97,9 @@ def check_live_update(router: RouterState, seat: Seat | None, packet: Envelope) 
     # No state changes, so the table is read and not fired: a trigger costs more than a relay.
     action = _live_action(State.CONNECTING if seat is None else seat.state)
     check_room(router, packet)
-    if seat is None or (action == Action.FORWARD and not seat.held):
+    if seat is None:
+        return action
+    if action == Action.FORWARD and not seat.held and not router.seats.is_unknown(seat):
         return action
     _check_held(router, seat)
     return Action.HOLD
@@ -254,9 +256,8 @@ def _release_held(router: RouterState, seat: Seat, out: list[Effect]) -> None:
 
 
 def _waits(router: RouterState, seat: Seat, item: Held) -> bool:
-    if _is_work(item):
-        return router.seats.is_unknown(seat)
-    return _live_action(seat.state) == Action.HOLD
+    is_early = not _is_work(item) and _live_action(seat.state) == Action.HOLD
+    return is_early or router.seats.is_unknown(seat)
 
 
 def _is_work(item: Held) -> bool:
@@ -363,6 +364,8 @@ def drop(router: RouterState, seat: Seat, code: int, reason: str, out: list[Effe
     for agent_id in (seat.agent_id, *seat.former):
         if code == CLOSE_TAKEN_OVER:
             _disown(router, agent_id, out)
+        elif router.seats.is_unknown(seat):
+            router.outbox.forget(agent_id)  # the core knows it no more, and would fail on it
         else:
             router.outbox.proof_is_enough(("agent", agent_id))
     router.seats.drop(seat)

@@ -294,10 +294,13 @@ def test_outbox_forgets_all_of_an_agent_when_its_id_is_given_away() -> None:
     box = filled()
     box.add(live("u3", "2"), [])
     box.add(asks("1"), [])
+    error = packet("log_error", "1", {"text": "oops"})
+    box.add(error, [])
     box.forget("1")
-    assert box.size == weight(asks("r1")) + weight(live("u3", "2")) + weight(asks("1"))
+    kept = (asks("r1"), live("u3", "2"), asks("1"), error)
+    assert box.size == sum(map(weight, kept))
     box.disconnect()
-    assert connect(box, "core") == down("core", live("u3", "2"))
+    assert connect(box, "core") == down("core", live("u3", "2"), error)
 
 
 def test_outbox_has_room_up_to_its_bound() -> None:

@@ -751,3 +751,28 @@ def test_names_are_not_confused_when_a_socket_is_called_like_an_agent() -> None:
     seated(core, "1", "in task")
     connect(core, "1")
     assert kinds(core.receive(frame("1", "alive", "1")), "1") == ["update_status"]
+
+
+def test_doubted_agent_sends_nothing_to_the_core_until_that_confirms_it() -> None:
+    """docs/protocol.md section 3: a new run's core closes its connection on an old run's agent."""
+    core = router()
+    seated(core, "5", "in task")
+    page(core, "5")
+    core.receive(registration("r2"))
+    core.receive(details("r2", "1"))
+    update_ = frame("page", "mephisto_bound_live_update", "5", {"update_id": "u1"})
+    assert core.receive(update_) == ()
+    effects = core.receive(status("5", "in task"))
+    assert kinds(effects) == ["mephisto_bound_live_update"]
+
+
+def test_nothing_of_a_doubted_agent_reaches_the_next_one_of_its_id() -> None:
+    core = router(held_polls=0)
+    seated(core, "5", "in task")
+    core.receive(metadata("m1", "5"))
+    core.receive(registration("r2"))
+    core.receive(details("r2", "1"))
+    core.receive(POLL)
+    assert core.agent("5") is None
+    core.receive(Closed("core"))
+    assert kinds(alive_core(core)) == []
