@@ -270,6 +270,20 @@ async def test_second_onboarding_joins_the_one_in_flight(router: Router, core: C
     assert await core.came() == []
 
 
+async def test_onboarding_is_sent_again_until_it_is_answered(router: Router, core: Core) -> None:
+    """Section 3: what was in flight is lost when its connection breaks; the worker's answers are not,
+    and once they are answered nobody hears of them again."""
+    asked = await onboard(router, core)
+    await core.close()
+    core = await router.core()
+    again = await core.receive("submit_onboarding")
+    assert again.brief == asked.brief
+    await core.answer(again, "1")
+    await core.poll()
+    core = await router.core()
+    assert await core.came() == []
+
+
 async def test_onboarding_goes_on_under_the_new_agent_id(router: Router, core: Core) -> None:
     """Section 3, sequence seen: onboarding, waiting, then the *new* agent id: in task."""
     await router.register(core, "onboarding_1", "hit-ada")
