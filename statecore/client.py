@@ -1,7 +1,6 @@
 """``ClientCore``: the page's side of the protocol, without a page.
 
-The Python client, the bots, the explorer and the conformance suite run it. It behaves as upstream's
-page does (docs/protocol.md, "The page"), except where that page loses or reorders work.
+It behaves as upstream's page does (docs/protocol.md, "The page"), unless that loses or reorders work.
 
 Theory of operation
 -------------------
@@ -25,7 +24,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable
-from typing import Any, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 import msgspec
 
@@ -39,10 +38,13 @@ from statecore.errors import LocalProtocolError, PacketDecodeError
 from statecore.events import Closed, Frame, Opened, Ponged, Request, Route, TimerFired, TimerKey
 from statecore.lifecycle import PAGE_LIFECYCLE, STATUS_TRIGGERS, PageTrigger, Trigger
 from statecore.machine import LifecycleMachine
-from statecore.packets import AgentDetailsData, PacketType
+from statecore.packets import PacketType
 from statecore.router_state import Renamer
 from statecore.settings import ClientOptions
 from statecore.status import State
+
+if TYPE_CHECKING:
+    from statecore.packet_models import AgentDetailsData
 
 __all__ = ["ClientCore"]
 

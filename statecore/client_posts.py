@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Hashable
-from typing import TypeAlias, assert_never
+from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 import msgspec
 from msgspec.structs import replace
@@ -29,8 +29,10 @@ from statecore.client_events import (
 from statecore.envelope import encode_data
 from statecore.errors import LocalProtocolError
 from statecore.events import Route
-from statecore.packets import AgentDetails, AgentDetailsData
 from statecore.settings import ClientOptions
+
+if TYPE_CHECKING:
+    from statecore.packet_models import AgentDetailsData
 
 __all__ = ["SEAT_ROUTES", "Posting", "Posts", "encode_plain", "read_details"]
 
@@ -156,6 +158,8 @@ def _question(action: Posting, agent_id: str) -> tuple[Route, dict[str, object]]
 
 def read_details(body: bytes) -> AgentDetailsData | None:
     """The data of an agent_details packet, or ``None`` when the body is none."""
+    from statecore.packet_models import AgentDetails  # here, as its docstring asks
+
     try:
         return AgentDetails.model_validate(json.loads(body)).data
     except (ValueError, RecursionError):

@@ -175,6 +175,13 @@ def test_the_engine_loads_no_extra() -> None:
     assert loaded & EXTRAS == set()
 
 
+def test_importing_the_engine_does_not_build_the_typed_view() -> None:
+    """`import statecore` is to be quick: pydantic alone takes longer than all the rest."""
+    code = "import statecore, sys; print('pydantic' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 def test_diagrams_without_networkx_can_be_imported() -> None:
     code = "import statecore.diagrams, sys; print('networkx' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

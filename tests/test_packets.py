@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from statecore.envelope import Envelope, decode_envelope, encode_data, encode_envelope
-from statecore.packets import PACKETS, PacketType, Party, packet_adapter
+from statecore.packet_models import packet_adapter
+from statecore.packets import PACKETS, PacketType, Party
 from statecore.status import Status
 
 PAGE, ROUTER, CORE = Party.PAGE, Party.ROUTER, Party.CORE
