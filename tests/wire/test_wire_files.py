@@ -178,13 +178,13 @@ OUTSIDE = [
 ]
 
 
-@pytest.mark.parametrize("path", OUTSIDE, ids=lambda path: path[:40])
-async def test_path_that_is_no_file_of_ours_is_404(router: Router, path: str) -> None:
+async def test_path_that_is_no_file_of_ours_is_404(router: Router) -> None:
     """Bad input, `..` in a path (section 4: node serves /download_file/..%2fetc%2fpasswd)."""
-    status, answer = await router.raw_get(path)
-    assert status == 404, answer
-    assert b"nobody may read this" not in answer
-    assert set(_json_of(answer)) == {"error_type", "text", "field", "expected"}
+    for path in OUTSIDE:
+        status, answer = await router.raw_get(path)
+        assert status == 404, (path, answer)
+        assert b"nobody may read this" not in answer
+        assert set(_json_of(answer)) == {"error_type", "text", "field", "expected"}
 
 
 @pytest.mark.parametrize("prefix", ["/", "//", "/%2f", "/download_file/", "/download_file/%2f"])
