@@ -14,11 +14,14 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 from anyio.abc import TaskStatus
+from websockets.exceptions import InvalidURI
+from websockets.uri import parse_uri
 
 from statecore.adapters.backoff import Backoff
 from statecore.adapters.client_transport import QueuedSocket
 from statecore.adapters.driver import Driver
 from statecore.adapters.websocket_client import WebSocket, WebSocketError, open_websocket
+from statecore.errors import LocalProtocolError
 from statecore.events import Frame, Ponged, Principal
 
 __all__ = ["Channel", "ChannelError"]
@@ -50,6 +53,9 @@ class Channel:
         frame_limit: the largest frame that is read.
         keepalive: seconds of silence before a ping, and again until the router counts as lost.
         ssl_context: for ``wss://``, instead of the system's default.
+
+    Raises:
+        LocalProtocolError: ``url`` is no such address.
     """
 
     def __init__(
@@ -65,8 +71,7 @@ class Channel:
         keepalive: float = 20.0,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        scheme, _, rest = url.partition("://")
-        self.url = {"http": "ws", "https": "wss"}.get(scheme, scheme) + "://" + rest
+        self.url = _websocket_address(url)
         self.name = name or self.url
         self._driver = driver
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
@@ -159,3 +164,20 @@ class Channel:
         elif not text:
             logger.info("connected to %s", self.url)
         self._complaint = text
+
+
+def _websocket_address(address: str) -> str:
+    """The address with a WebSocket's scheme; a wrong one would be tried again for ever."""
+    scheme, separator, rest = address.partition("://")
+    scheme = scheme.lower()
+    url = {"http": "ws", "https": "wss"}.get(scheme, scheme) + separator + rest
+    try:
+        parse_uri(url)
+    except (InvalidURI, ValueError):  # ValueError: the port is no number, or a bracket is missing
+        raise LocalProtocolError(
+            f"{address!r}: no router can be there",
+            error_type="bad-address",
+            field="url",
+            expected="ws://HOST:PORT/, or wss://, http:// or https://",
+        ) from None
+    return url

@@ -13,7 +13,8 @@ import json
 import logging
 import signal
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -31,7 +32,7 @@ from statecore.adapters.agents import (
     Unit,
     encode,
 )
-from statecore.adapters.channel import Channel
+from statecore.adapters.channel import Channel, ChannelError
 from statecore.adapters.driver import Driver
 from statecore.adapters.task import LiveTask, StaticTask, Submission
 from statecore.backend import BackendCore
@@ -73,7 +74,7 @@ class TaskServer:
         make_channel: makes the way to one router; a test gives its own.
 
     Raises:
-        TaskError: the task's data is wrong.
+        TaskError: the task's data is wrong, or an address.
     """
 
     def __init__(
@@ -90,9 +91,13 @@ class TaskServer:
             self.core = BackendCore(task.options)
         except LocalProtocolError as error:
             raise TaskError(f"task {task.name!r}: {error}") from None
+        self._submissions = 0
         self._refusal: str | None = None
         self.driver = Driver(self.core, on_effect=self._perform, stamp="server_timestamp")
-        channels = [make_channel(self.driver, url, token=token) for url in routers]
+        try:
+            channels = [make_channel(self.driver, url, token=token) for url in routers]
+        except LocalProtocolError as error:
+            raise TaskError(f"task {task.name!r}: router {error}") from None
         self._channels = {channel.name: channel for channel in channels}
         self._new_id = new_id
         self._agents: dict[str, Agent] = {}
@@ -106,13 +111,14 @@ class TaskServer:
         Raises:
             ChannelError: a router has refused this program for good.
         """
-        async with anyio.create_task_group() as self._tasks:
-            await self._tasks.start(self.driver.run)
-            async with anyio.create_task_group() as connecting:
-                for channel in self._channels.values():
-                    connecting.start_soon(self._tasks.start, channel.run)
-            logger.info("task %s: connected to %s", self.task.name, ", ".join(self._channels))
-            task_status.started()
+        with _without_groups():
+            async with anyio.create_task_group() as self._tasks:
+                await self._tasks.start(self.driver.run)
+                async with anyio.create_task_group() as connecting:
+                    for channel in self._channels.values():
+                        connecting.start_soon(self._tasks.start, channel.run)
+                logger.info("task %s: connected to %s", self.task.name, ", ".join(self._channels))
+                task_status.started()
 
     # What the author's functions do (task.Post) ------------------------------------------------
 
@@ -198,6 +204,13 @@ class TaskServer:
 
     def _submitted(self, effect: Submitted) -> None:
         data = _decode(effect.data)
+        self._submissions += 1
+        logger.info(
+            "task %s: submission %d, of agent %s",
+            self.task.name,
+            self._submissions,
+            effect.agent_id,
+        )
         if (agent := self._agents.get(effect.agent_id)) is not None:
             agent.take_submission(data)
         if self.task.on_submission is not None:
@@ -298,11 +311,20 @@ class TaskServer:
 def run_task(task: StaticTask | LiveTask, *routers: str, token: str | None = None) -> None:
     """Run a task until Ctrl-C: the last line of an author's program.
 
+    It says on stderr what happens, unless the program has set up its logging.
+
     Raises:
-        TaskError: the task's data is wrong.
+        TaskError: the task's data is wrong, or an address, or there is none.
         ChannelError: a router has refused this program for good.
     """
-    anyio.run(_until_signal, TaskServer(task, routers, token=token))
+    if not routers:
+        raise TaskError(
+            f"task {task.name!r} has no router; expected: ws://HOST:PORT/, or several of them"
+        )
+    server = TaskServer(task, routers, token=token)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    with _without_groups():
+        anyio.run(_until_signal, server)
 
 
 async def _until_signal(server: TaskServer) -> None:
@@ -312,6 +334,26 @@ async def _until_signal(server: TaskServer) -> None:
             async for _ in signals:
                 tasks.cancel_scope.cancel()
                 return
+
+
+@contextmanager
+def _without_groups() -> Generator[None]:
+    """Raise ``ChannelError`` as itself, not in the groups of the tasks that it ended."""
+    refusal: BaseException
+    try:
+        yield
+        return
+    except ChannelError as error:
+        refusal = error
+    except ExceptionGroup as group:
+        refused, rest = group.split(ChannelError)
+        if refused is None or rest is not None:
+            raise
+        refusal = refused
+        while isinstance(refusal, BaseExceptionGroup):
+            refusal = refusal.exceptions[0]
+    # The text says it all; the way through the tasks of this module would hide it.
+    raise refusal.with_traceback(None) from None
 
 
 def _decode(data: msgspec.Raw) -> Any:

@@ -28,10 +28,10 @@ from statecore.adapters.agents import (
     TaskError,
     Unit,
 )
-from statecore.adapters.channel import ChannelError
+from statecore.adapters.channel import Channel, ChannelError
 from statecore.adapters.client import Worker, open_worker
 from statecore.adapters.task import LiveTask, StaticTask, Submission, Task
-from statecore.adapters.task_server import TaskServer
+from statecore.adapters.task_server import TaskServer, run_task
 from statecore.settings import ClientOptions, RouterOptions
 
 pytestmark = pytest.mark.anyio
@@ -540,9 +540,52 @@ async def test_one_task_behind_two_routers(router: str) -> None:
 async def test_a_wrong_token_is_said_at_once() -> None:
     with running_router(RouterOptions(system_token="right")) as url, anyio.fail_after(20):
         server = TaskServer(StaticTask(name="t", units=[]), [url], token="wrong")
+        with pytest.raises(ChannelError, match="system token"):
+            await server.run()
+
+
+def test_a_program_can_catch_that_its_router_refuses_it() -> None:
+    with (
+        running_router(RouterOptions(system_token="right")) as url,
+        pytest.raises(ChannelError, match="system token") as raised,
+    ):
+        run_task(StaticTask(name="t", units=[]), url, token="wrong")
+    assert raised.value.__cause__ is None
+    assert raised.value.__suppress_context__
+
+
+async def test_a_refusal_does_not_hide_another_failure() -> None:
+    class Broken(Channel):
+        async def run(self, *, task_status: Any = anyio.TASK_STATUS_IGNORED) -> None:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(super().run)
+                try:
+                    await anyio.sleep_forever()
+                finally:
+                    raise ZeroDivisionError("a mistake")
+
+    with running_router(RouterOptions(system_token="right")) as url, anyio.fail_after(20):
+        task = StaticTask(name="t", units=[])
+        server = TaskServer(task, [url], token="wrong", make_channel=Broken)
         with pytest.raises(ExceptionGroup) as raised:
             await server.run()
-        assert raised.group_contains(ChannelError, match="system token")
+    assert raised.group_contains(ChannelError)
+    assert raised.group_contains(ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:3000", "", "ftp://127.0.0.1/", "ws://", "ws://h:port/", "http://[::1"]
+)
+def test_an_address_where_no_router_can_be_is_refused_at_once(address: str) -> None:
+    with pytest.raises(TaskError) as raised:
+        run_task(StaticTask(name="t", units=[]), "ws://127.0.0.1:3000/", address)
+    assert f"task 't': router {address!r}: " in str(raised.value)
+    assert "expected: ws://HOST:PORT/" in str(raised.value)
+
+
+def test_a_task_without_a_router_is_refused_at_once() -> None:
+    with pytest.raises(TaskError, match="'t' has no router; expected: ws://HOST:PORT/"):
+        run_task(StaticTask(name="t", units=[]))
 
 
 PROGRAM = """
@@ -570,7 +613,37 @@ async def test_an_authors_program_runs_until_it_is_stopped(router: str, tmp_path
             async with worker(router, "ann", live=False) as ann:
                 await ann.submit({"x": 1})
             output = b""
-            while b"ann" not in output:
+            while b"ann {" not in output:
+                output += await process.stdout.receive()
+            process.send_signal(signal.SIGINT)
+            async for part in process.stdout:
+                output += part
+            assert await process.wait() == 0
+    lines = output.decode().splitlines()
+    address = router.replace("http://", "ws://")
+    for said in (
+        f"connected to {address}",
+        f"task t: connected to {address}",
+        "task t: submission 1, of agent 1",
+        "ann {'x': 1}",
+    ):
+        assert lines.count(said) == 1, lines
+    assert (lines[0], lines[-1]) == ("ready", "over")
+
+
+async def test_a_program_with_logging_of_its_own_is_left_alone(router: str, tmp_path: Path) -> None:
+    own = "import logging\nlogging.basicConfig(level=logging.WARNING)\n"
+    (tmp_path / "task.py").write_text(own + PROGRAM)
+    with anyio.fail_after(20):
+        process = await anyio.open_process(
+            [sys.executable, str(tmp_path / "task.py"), router], stderr=subprocess.STDOUT
+        )
+        async with process:
+            assert process.stdout is not None
+            async with worker(router, "ann", live=False) as ann:
+                await ann.submit({"x": 1})
+            output = b""
+            while b"ann {" not in output:
                 output += await process.stdout.receive()
             process.send_signal(signal.SIGINT)
             async for part in process.stdout:
