@@ -1,7 +1,8 @@
-"""The listings of docs/write-a-task.md are the files that run."""
+"""The listings of README.md and docs/write-a-task.md run as they stand."""
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -38,3 +39,21 @@ async def test_the_listed_task_serves_the_listed_worker(
 async def test_the_listing_is_the_file() -> None:
     text = (DOCS / "write-a-task.md").read_text(encoding="utf-8")
     assert (DOCS / "examples" / "label_task.py").read_text(encoding="utf-8").rstrip() in text
+
+
+async def test_the_lines_of_the_readme_run(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    listing = text.partition("```python\n")[2].partition("```")[0]
+    exec(compile(listing, "README.md", "exec"), {})
+    assert capsys.readouterr().out == "Send page update_status\nin_task\n"
+
+
+async def test_every_link_of_the_readme_and_docs_leads_somewhere() -> None:
+    pages = [DOCS.parent / "README.md", *DOCS.glob("*.md")]
+    dangling = [
+        (page.name, link)
+        for page in pages
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+        if not (page.parent / link).exists()
+    ]
+    assert dangling == []
