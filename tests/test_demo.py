@@ -169,6 +169,34 @@ async def test_the_command_prints_links_and_stops_cleanly() -> None:
     assert "WARNING" not in text
 
 
+async def test_the_command_prints_each_submission_in_one_short_line() -> None:
+    with anyio.fail_after(30):
+        process = await anyio.open_process(
+            [sys.executable, "-m", "statecore", "demo", "--port", "0"], stderr=subprocess.STDOUT
+        )
+        async with process:
+            assert process.stdout is not None
+            output = b""
+            while b"Ctrl-C" not in output:
+                output += await process.stdout.receive()
+            url = output.decode().split()[2]
+            for name, work in (("ann", {"labels": {"t1": "praise"}}), ("b\nob\x1b", "\x1b" * 300)):
+                async with labeller(url, name) as someone:
+                    await someone.submit_onboarding({"answers": KEY})
+                    await someone.submit(work)
+            while b"b\\nob" not in output:
+                output += await process.stdout.receive()
+            process.send_signal(signal.SIGINT)
+            output += b"".join([part async for part in process.stdout])
+            assert await process.wait() == 0
+    _, ann, bob = output.decode().partition("Ctrl-C stops it.")[2].splitlines()
+    assert ann == """label: from 'ann': {"labels": {"t1": "praise"}}"""
+    start = r"label: from 'b\nob\x1b': "
+    assert bob.startswith(start + r'"\u001b\u001b')
+    assert len(bob) == len(start) + 200
+    assert bob.endswith("...")
+
+
 def test_a_port_in_use_is_one_clear_line() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

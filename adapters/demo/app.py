@@ -31,7 +31,7 @@ from statecore.adapters.demo.chat import chat
 from statecore.adapters.demo.label import label
 from statecore.adapters.driver import Driver
 from statecore.adapters.serve import ServerOptions, bind, run_until_signal, serve
-from statecore.adapters.task import LiveTask, StaticTask
+from statecore.adapters.task import LiveTask, StaticTask, Submission
 from statecore.adapters.task_server import TaskServer
 from statecore.router import RouterCore
 from statecore.settings import RouterOptions
@@ -41,6 +41,8 @@ __all__ = ["Demo", "run_demo"]
 WEB = Path(__file__).parent.parent / "web"
 
 TASKS: tuple[StaticTask | LiveTask, ...] = (chat, label)
+
+LONGEST_PRINTED = 200  # characters of a submission's JSON
 
 
 class Demo:
@@ -109,7 +111,7 @@ def run_demo(host: str, port: int, options: RouterOptions | None = None) -> None
     sockets = bind(host, port)
     with tempfile.TemporaryDirectory(prefix="statecore-demo-") as folder:
         anyio.run(
-            partial(_run, Demo(Path(folder), options), host, sockets),
+            partial(_run, Demo(Path(folder), options, tasks=_printing(TASKS)), host, sockets),
             backend_options={"use_uvloop": importlib.util.find_spec("uvloop") is not None},
         )
 
@@ -130,7 +132,20 @@ def _print_links(url: str) -> None:
     print(f"  {url}/chat/   a chat; open it in two windows to be both people")
     print(f"  {url}/label/  labelling, after a quiz that can be failed")
     print()
-    print("Ctrl-C stops it.", flush=True)
+    print("What is handed in is printed here, and kept nowhere. Ctrl-C stops it.", flush=True)
+
+
+def _printing(tasks: Sequence[StaticTask | LiveTask]) -> list[StaticTask | LiveTask]:
+    """The same tasks; each submission is printed, for nothing else shows what has come."""
+    return [replace(task, on_submission=partial(_print_submission, task.name)) for task in tasks]
+
+
+def _print_submission(task: str, submission: Submission) -> None:
+    # In ASCII: what workers send must not be able to move the cursor, or to fail in a terminal.
+    text = json.dumps(submission.data)
+    if len(text) > LONGEST_PRINTED:
+        text = text[: LONGEST_PRINTED - 3] + "..."
+    print(f"{task}: from {submission.worker!a}: {text}", flush=True)
 
 
 def _reachable(url: str) -> str:

@@ -52,7 +52,7 @@ export const STATE_SENTENCES = Object.freeze({
 export const ENDINGS = Object.freeze({
   "completed": {
     title: "Handed in. Thank you!",
-    text: "Your work reached the server and is kept there.",
+    text: "Your work reached the task's server.",
     todo: "There is nothing left to do. You may close this window.",
   },
   "approved": {
