@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -28,6 +29,7 @@ __all__ = ["app", "main"]
 _DEFAULT = RouterOptions()
 _LIMITS = BodyLimits()
 _SERVER = ServerOptions()
+_NO_PAGES = "no --static: pages are not served, only the router's own routes"
 
 Host = Annotated[str, typer.Option(help="The address to listen on.")]
 Port = Annotated[
@@ -39,10 +41,27 @@ Grace = Annotated[
 
 app = typer.Typer(
     name="statecore",
-    help="An explicit, checkable state machine for Mephisto's Architect API.",
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"statecore {version_of('statecore')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """An explicit, checkable state machine for Mephisto's Architect API."""
 
 
 @app.command()
@@ -177,6 +196,7 @@ def serve(
             deflate=deflate,
             shutdown_wait=shutdown_wait,
         ),
+        hint=_NO_PAGES if static is None else "",
     )
 
 

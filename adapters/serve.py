@@ -57,15 +57,23 @@ class ServerOptions:
     shutdown_wait: float = 5.0
 
 
-def run(app: ASGIApp, routers: Sequence[StatecoreApp], options: ServerOptions) -> None:
+def run(
+    app: ASGIApp, routers: Sequence[StatecoreApp], options: ServerOptions, *, hint: str = ""
+) -> None:
     """Serve until SIGTERM or SIGINT; prints where, once it listens.
+
+    Args:
+        app: what is served, as for ``serve``.
+        routers: the routers in it.
+        options: where and how.
+        hint: printed below the address: what the operator may not expect.
 
     Raises:
         ServeError: the address cannot be listened on.
     """
     sockets = bind(options.host, options.port)
     anyio.run(
-        partial(_run, app, routers, options, sockets),
+        partial(_run, app, routers, options, sockets, hint),
         backend_options={"use_uvloop": importlib.util.find_spec("uvloop") is not None},
     )
 
@@ -196,10 +204,11 @@ async def _run(
     routers: Sequence[StatecoreApp],
     options: ServerOptions,
     sockets: Sequence[socket.socket],
+    hint: str,
 ) -> None:
     async def start(group: TaskGroup) -> None:
         url = await group.start(serve, app, routers, options, sockets)
-        print(f"listening on {url}", flush=True)
+        print(f"listening on {url}", *([hint] if hint else []), sep="\n", flush=True)
 
     await run_until_signal(start)
 

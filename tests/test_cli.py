@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ from statecore.settings import RouterOptions
 class Served:
     """Stands where the server would run, and keeps what it was given."""
 
-    def __call__(self, app: Any, routers: Any, options: ServerOptions) -> None:
+    def __call__(self, app: Any, routers: Any, options: ServerOptions, *, hint: str) -> None:
         self.app = app
         self.routers = routers
         self.options = options
+        self.hint = hint
 
     @property
     def router(self) -> RouterOptions:
@@ -87,6 +89,19 @@ def test_serve_takes_the_system_token_from_the_environment(
     assert served.router.system_token == "t0ken"
 
 
+def test_serve_without_pages_says_so(served: Served, tmp_path: Path) -> None:
+    assert statecore("serve") == 0
+    assert served.hint == "no --static: pages are not served, only the router's own routes"
+    assert statecore("serve", "--static", str(tmp_path)) == 0
+    assert served.hint == ""
+
+
+def test_version_is_the_installed_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert statecore("--version") == 0
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == (f"statecore {metadata.version('statecore')}\n", "")
+
+
 def test_serve_keeps_uploads_where_it_is_told(served: Served, tmp_path: Path) -> None:
     assert statecore("serve", "--data", str(tmp_path / "data")) == 0
     assert (tmp_path / "data" / "uploads").is_dir()
@@ -100,6 +115,7 @@ def test_serve_keeps_uploads_where_it_is_told(served: Served, tmp_path: Path) ->
     ("arguments", "text"),
     [
         (["bogus"], "No such command 'bogus'"),
+        (["--bogus"], "No such option: --bogus"),
         (["serve", "--bogus"], "No such option: --bogus"),
         (["serve", "--port", "many"], "'--port'"),
         (["serve", "--port", "65536"], "65535"),

@@ -203,6 +203,8 @@ async def test_process_ends_with_0_and_closes_its_sockets_at_a_signal(number: in
         assert process.stderr is not None
         line = await anyio.to_thread.run_sync(process.stdout.readline)
         url = line.removeprefix("listening on ").strip()
+        hint = await anyio.to_thread.run_sync(process.stdout.readline)
+        assert hint == "no --static: pages are not served, only the router's own routes\n"
         answers: list[httpx.Response] = []
 
         async def register() -> None:
