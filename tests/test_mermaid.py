@@ -37,6 +37,8 @@ def test_the_link_is_drawn_to_the_byte() -> None:
   s1 <==>|"page: closed"| s2
   s2 ==>|"timer: grace over"| s3
   s1 <-.->|"timer: silent"| s3
+  s2 -->|"core: registered"| s0
+  s3 --> s0
 """
         + CLASSES
     )
