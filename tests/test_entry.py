@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -63,3 +64,14 @@ def test_module_of_our_own_that_is_missing_is_no_matter_of_extras() -> None:
 def test_console_script_begins_here() -> None:
     (script,) = entry_points(group="console_scripts", name="statecore")
     assert script.load() is entry.main
+
+
+def test_the_package_runs_as_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`python -m statecore`, in this process so that it is seen to be covered."""
+    monkeypatch.setattr(sys, "argv", ["statecore", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("statecore", run_name="__main__")
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("statecore ")
