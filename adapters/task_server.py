@@ -323,6 +323,8 @@ def run_task(task: StaticTask | LiveTask, *routers: str, token: str | None = Non
         )
     server = TaskServer(task, routers, token=token)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    # The machine tells of every callback at that level; that is of use to nobody here.
+    logging.getLogger("transitions").setLevel(logging.WARNING)
     with _without_groups():
         anyio.run(_until_signal, server)
 
