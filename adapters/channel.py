@@ -162,7 +162,7 @@ class Channel:
         if text and text != self._complaint:
             logger.warning("%s; trying again", text)
         elif not text:
-            logger.debug("connected to %s", self.url)
+            logger.info("connected to %s", self.url)
         self._complaint = text
 
 

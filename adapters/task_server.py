@@ -117,7 +117,7 @@ class TaskServer:
                 async with anyio.create_task_group() as connecting:
                     for channel in self._channels.values():
                         connecting.start_soon(self._tasks.start, channel.run)
-                logger.info("task %s: connected to %s", self.task.name, ", ".join(self._channels))
+                logger.debug("task %s: connected to %s", self.task.name, ", ".join(self._channels))
                 task_status.started()
 
     # What the author's functions do (task.Post) ------------------------------------------------

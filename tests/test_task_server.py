@@ -623,7 +623,6 @@ async def test_an_authors_program_runs_until_it_is_stopped(router: str, tmp_path
     address = router.replace("http://", "ws://")
     for said in (
         f"connected to {address}",
-        f"task t: connected to {address}",
         "task t: submission 1, of agent 1",
         "ann {'x': 1}",
     ):
