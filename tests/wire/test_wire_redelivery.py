@@ -10,7 +10,8 @@ import json
 
 import pytest
 
-from .peers import Core, Packet, Router, Wire
+from .frames import Wire
+from .peers import Core, Packet, Router
 
 pytestmark = [
     pytest.mark.anyio,
