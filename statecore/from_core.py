@@ -93,7 +93,7 @@ def core_gone(router: RouterState, out: list[Effect]) -> None:
     for seat in router.seats:
         # The last report may be lost with the connection: a submission wins until it is repeated,
         # and an agent that the core left without a status has two polls again.
-        seat.told = seat.told and seat.core_knows_the_end
+        seat.told = False
         seat.polls = 0
     unsent = router.outbox.unsent()
     for pending in list(router.requests):

@@ -319,9 +319,9 @@ def push(router: RouterState, seat: Seat, status: Status, out: list[Effect]) -> 
     """The core pushed a status: the table decides, the work that it proves is settled."""
     router.known(seat)
     seat.pushed = status
-    row = seat.fire(STATUS_TRIGGERS[status])
-    if row is not None and row.dest is not None:
-        seat.link_ended = seat.told = False
+    seat.fire(STATUS_TRIGGERS[status])
+    if seat.core_knows_the_end:
+        seat.link_ended = seat.told = False  # it ended by the core's word, whatever the link did
     by = ("agent", seat.agent_id)
     if status in _HANDLED:
         router.outbox.handled(by)

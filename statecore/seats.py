@@ -93,9 +93,7 @@ class Seat:
     @property
     def reported(self) -> str:
         """What return_statuses says: the core's own last word, or that the link ended it."""
-        if self.link_ended and not self.core_knows_the_end:
-            return Status.DISCONNECT
-        return self.pushed  # upstream's core would let a disconnect overwrite even its own end
+        return Status.DISCONNECT if self.link_ended else self.pushed
 
     @property
     def shown(self) -> str:

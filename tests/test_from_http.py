@@ -382,6 +382,17 @@ def test_submission_is_forwarded_and_the_end_stays_when_the_disconnect_was_repor
     assert kinds(core.receive(submission("s2"))) == []
 
 
+def test_submission_takes_no_end_back_when_the_core_pushed_one_after_the_link_died() -> None:
+    core = router()
+    seated(core, "1", "in task")
+    page(core, "1")
+    core.receive(Closed("page"))
+    core.receive(timer("grace", "1"))
+    core.receive(status("1", "timeout"))
+    assert kinds(core.receive(submission("s1"))) == ["submit_unit"]
+    assert (seat(core).state, seat(core).outcome) == (State.DISCONNECTED, "timeout")
+
+
 def test_metadata_is_forwarded_each_time_when_it_comes_twice() -> None:
     """docs/protocol.md section 3: submit_metadata twice means stored twice."""
     core = router()
