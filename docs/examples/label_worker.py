@@ -20,4 +20,4 @@ async def work(url: str, name: str, label: str) -> None:
 
 
 if __name__ == "__main__":
-    anyio.run(work, "http://127.0.0.1:3000", *sys.argv[1:3])
+    anyio.run(work, "http://127.0.0.1:3000", sys.argv[1], sys.argv[2])
