@@ -61,6 +61,7 @@ class RouterMachine(RuleBasedStateMachine):
         self.replies: dict[str, Reply] = {}
         self.asked: dict[str, Request] = {}
         self.registered: set[str] = set()  # request ids that were sent as register_agent
+        self.submitted: set[str] = set()  # agents of whom a unit got its 2xx
         self.told: set[str] = set()  # agents that were reported as disconnected
         self.owed: dict[str, Request] = {}  # work that got its 2xx
         self.news: dict[str, list[int]] = defaultdict(list)  # sent to an agent, in order
@@ -113,8 +114,10 @@ class RouterMachine(RuleBasedStateMachine):
         if agent_id in self.core.statuses:  # else there is no such agent, and no work to lose
             self.owed[request.id] = request
         agent = self.router.agent(agent_id)
-        if request.route == "/submit_task" and agent and agent.agent_id not in self.told:
-            self.core.protected.add(agent.agent_id)
+        if request.route == "/submit_task" and agent and agent.agent_id not in self.submitted:
+            self.submitted.add(agent.agent_id)
+            if agent.agent_id not in self.told:
+                self.core.protected.add(agent.agent_id)
 
     def new_name(self, kind: str) -> str:
         self.names += 1
@@ -132,6 +135,9 @@ class RouterMachine(RuleBasedStateMachine):
             assert isinstance(effect, SetTimer)
             self.timers.add(effect.key)
         self.core_connects()
+        self.page_registers("ann")
+        self.settle()
+        self.page_connects("1")
 
     @rule(who=WHO)
     def page_registers(self, who: str) -> None:
@@ -288,6 +294,12 @@ class RouterMachine(RuleBasedStateMachine):
         self.news[agent_id].append(self.names)
         self.feed(Frame(self.core_name, msgspec.json.encode(told).decode(), AT))
 
+    @precondition(lambda self: self.core.is_connected and self.pages)
+    @rule(data=st.data())
+    def news_meets_a_dying_socket(self, data: st.DataObject) -> None:
+        self.core_sends_news(data)
+        self.page_is_lost(data)
+
     @precondition(lambda self: self.core.is_connected and not self.is_polling())
     @rule()
     def core_polls(self) -> None:
@@ -380,5 +392,5 @@ class RouterMachine(RuleBasedStateMachine):
 
 
 assert LIVE
-RouterMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+RouterMachine.TestCase.settings = settings(max_examples=300, stateful_step_count=60, deadline=None)
 TestRouterMachine = RouterMachine.TestCase
